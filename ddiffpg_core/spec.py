@@ -1,0 +1,153 @@
+"""What a task is, and what an environment must do: the words that everything else speaks.
+
+numpy only. A task is described by a :class:`TaskSpec`; a batch of parallel episodes of it is a
+:class:`VecEnv`; what one control step of that batch gives is a :class:`Step`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ObservationField:
+    """One number of the observation vector.
+
+    ``source`` says where a robot reads it (see docs/policy-contract.md for the list, for example
+    ``odom.position.x`` or ``joint.position``); ``joint`` names the joint where the source is one.
+    ``offset`` and ``scale`` bring it to about -1..1: ``(value - offset) / scale``.
+    """
+
+    name: str
+    source: str
+    unit: str
+    offset: float = 0.0
+    scale: float = 1.0
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionField:
+    """One number of the action vector, with its limits in ``unit``."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """The action vector. ``kind`` is ``base_velocity``, ``joint_position`` or ``joint_effort``."""
+
+    kind: str
+    fields: tuple[ActionField, ...]
+
+    @property
+    def low(self) -> np.ndarray:
+        return np.array([f.low for f in self.fields], np.float32)
+
+    @property
+    def high(self) -> np.ndarray:
+        return np.array([f.high for f in self.fields], np.float32)
+
+    def to_physical(self, action: np.ndarray) -> np.ndarray:
+        """From ±1 to physical units: ``action [..., A]`` -> ``[..., A]``."""
+        return self.low + (action + 1.0) * 0.5 * (self.high - self.low)
+
+    def to_normal(self, action: np.ndarray) -> np.ndarray:
+        """From physical units to ±1: ``action [..., A]`` -> ``[..., A]``."""
+        return (action - self.low) / (self.high - self.low) * 2.0 - 1.0
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Everything about a task that is not its physics.
+
+    ``path`` names the observation fields that trace the way taken (metres); two ways are compared by
+    them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it.
+    ``max_steps`` is the time limit of an episode in control steps.
+    """
+
+    name: str
+    robot: str
+    rate_hz: float
+    max_steps: int
+    observation: tuple[ObservationField, ...]
+    action: ActionSpec
+    path: tuple[str, ...]
+    path_tolerance: float
+
+    @property
+    def obs_dim(self) -> int:
+        return len(self.observation)
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.action.fields)
+
+    @property
+    def path_columns(self) -> list[int]:
+        """Columns of the observation that trace the way."""
+        names = [f.name for f in self.observation]
+        return [names.index(p) for p in self.path]
+
+    def normalise(self, obs: np.ndarray) -> np.ndarray:
+        """``obs [..., O]`` in physical units -> ``[..., O]`` in about ±1."""
+        offset = np.array([f.offset for f in self.observation], np.float32)
+        scale = np.array([f.scale for f in self.observation], np.float32)
+        return (obs - offset) / scale
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one control step of N parallel episodes gave; arrays share no memory with the environment.
+
+    ``obs [N, O]`` is what to act on next: where an episode ended it is the first observation of the
+    next one. ``final_obs [N, O]`` is what the step itself led to, in every row. ``terminated`` ends
+    the value of the future, ``truncated`` (the time limit) does not; ``success`` is that the goal was
+    reached. They stay four separate things.
+    """
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    success: np.ndarray
+    final_obs: np.ndarray
+
+    @property
+    def done(self) -> np.ndarray:
+        return self.terminated | self.truncated
+
+
+class VecEnv(Protocol):
+    """N parallel episodes of one task; each starts anew by itself when it ends."""
+
+    @property
+    def spec(self) -> TaskSpec: ...
+
+    @property
+    def num_envs(self) -> int: ...
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start all episodes anew; returns ``obs [N, O]``."""
+        ...
+
+    def step(self, action: np.ndarray) -> Step:
+        """``action [N, A]`` in physical units (clipped to the limits)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on exactly from here (arrays and plain values)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from ``state``; returns the current ``obs [N, O]``."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,228 @@
+"""The contract: all that a policy file says about itself, as JSON in its ONNX metadata.
+
+It is the one truth for the interface between training and robot. Nobody restates any of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+VERSION = 1
+METADATA_KEY = "ddiffpg.contract"
+
+ACTION_KINDS = ("base_velocity", "joint_position", "joint_effort")
+OBSERVATION_SOURCES = (
+    *(f"odom.position.{axis}" for axis in "xyz"),
+    *(f"odom.orientation.{axis}" for axis in "wxyz"),
+    *(f"odom.linear_velocity.{axis}" for axis in "xyz"),
+    *(f"odom.angular_velocity.{axis}" for axis in "xyz"),
+    "joint.position",
+    "joint.velocity",
+)
+
+
+class ContractError(ValueError):
+    """A contract, or what should fit it, is wrong: names the field, the value and what was expected."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = value
+        self.expected = expected
+        super().__init__(f"contract field '{field}' is {value!r}: expected {expected}")
+
+
+@dataclass(frozen=True)
+class ObservationField:
+    """One number of the observation vector: name, where it is read, unit, joint where it is one's.
+
+    Velocities are in the fixed (odometry) frame, orientation is a unit quaternion.
+    """
+
+    name: str
+    source: str
+    unit: str
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionField:
+    """One number of the action vector, with its limits in ``unit``."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to do the task.
+
+    ``id`` is never reused, ``lineage`` names the modes it came from. ``path`` is its prototype, P
+    points in metres; ``clearance`` the free distance around each (metres, from the robot's centre to
+    the nearest thing of the training world), empty where it is not known. ``success``, ``adherence``
+    and ``returns`` are shares over evaluation episodes; ``mean_steps`` is the time to the goal in
+    control steps.
+    """
+
+    id: int
+    lineage: tuple[int, ...]
+    success: float
+    adherence: float
+    returns: float
+    mean_steps: float
+    path: tuple[tuple[float, ...], ...]
+    clearance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where the policy came from."""
+
+    commit: str
+    seed: int
+    transitions: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input."""
+
+    version: int
+    task: str
+    robot: str
+    rate_hz: float
+    max_steps: int
+    observation: tuple[ObservationField, ...]
+    action_kind: str
+    action: tuple[ActionField, ...]
+    path: tuple[str, ...]
+    path_tolerance: float
+    robot_radius: float
+    noise_dim: int
+    denoising_steps: int
+    modes: tuple[Mode, ...]
+    training: Training
+
+    @property
+    def mode_ids(self) -> tuple[int, ...]:
+        return tuple(m.id for m in self.modes)
+
+    def mode(self, mode_id: int) -> Mode:
+        """The mode with this id; KeyError naming the known ids where there is none."""
+        for mode in self.modes:
+            if mode.id == mode_id:
+                return mode
+        raise KeyError(f"mode {mode_id} is not in the policy; it has {list(self.mode_ids)}")
+
+    def to_json(self) -> str:
+        """JSON at full precision; refuses what is not finite."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Contract:
+        """Parse and check. Raises ContractError naming the first field that is wrong."""
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise ContractError("(whole)", text[:60], f"JSON ({error})") from error
+        if not isinstance(raw, dict):
+            raise ContractError("(whole)", raw, "a JSON object")
+        if raw.get("version") != VERSION:
+            raise ContractError("version", raw.get("version"), f"{VERSION}")
+        contract = _build(cls, raw, "")
+        _check(contract)
+        return contract
+
+
+def _build(kind: Any, raw: Any, where: str) -> Any:
+    """``raw`` (plain JSON) as a ``kind``, with every type checked on the way."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, raw, where)
+    if origin is tuple:
+        if not isinstance(raw, list):
+            raise ContractError(where, raw, "a list")
+        item = typing.get_args(kind)[0]
+        return tuple(_build(item, value, f"{where}[{i}]") for i, value in enumerate(raw))
+    if kind is float:
+        if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not math.isfinite(raw):
+            raise ContractError(where, raw, "a finite number")
+        return float(raw)
+    if kind is int:
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise ContractError(where, raw, "a whole number")
+        return raw
+    if kind is str and not isinstance(raw, str):
+        raise ContractError(where, raw, "a text")
+    if origin is dict and not isinstance(raw, dict):
+        raise ContractError(where, raw, "an object")
+    if kind == (str | None) and not (raw is None or isinstance(raw, str)):
+        raise ContractError(where, raw, "a text or null")
+    return raw
+
+
+def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
+    if not isinstance(raw, dict):
+        raise ContractError(where or "(whole)", raw, "an object")
+    types = typing.get_type_hints(kind)
+    prefix = f"{where}." if where else ""
+    for key in raw:
+        if key not in types:
+            raise ContractError(prefix + key, raw[key], f"no such field (known: {sorted(types)})")
+    values = {}
+    for field in dataclasses.fields(kind):
+        if field.name in raw:
+            values[field.name] = _build(types[field.name], raw[field.name], prefix + field.name)
+        elif field.default is dataclasses.MISSING:
+            raise ContractError(prefix + field.name, None, "to be there")
+    return kind(**values)
+
+
+def _check(contract: Contract) -> None:
+    """What types alone do not say."""
+    _check_interface(contract)
+    for i, mode in enumerate(contract.modes):
+        _check_mode(mode, f"modes[{i}]", len(contract.path))
+    ids = contract.mode_ids
+    if not ids or len(set(ids)) != len(ids) or min(ids) < 0:
+        raise ContractError("modes", ids, "at least one mode, each id unique and not negative")
+
+
+def _check_interface(contract: Contract) -> None:
+    for name in ("rate_hz", "max_steps", "robot_radius", "path_tolerance"):
+        if getattr(contract, name) <= 0:
+            raise ContractError(name, getattr(contract, name), "more than 0")
+    if contract.action_kind not in ACTION_KINDS:
+        raise ContractError("action_kind", contract.action_kind, f"one of {ACTION_KINDS}")
+    for i, field in enumerate(contract.observation):
+        if field.source not in OBSERVATION_SOURCES:
+            raise ContractError(f"observation[{i}].source", field.source, f"one of {OBSERVATION_SOURCES}")
+        if field.source.startswith("joint.") != (field.joint is not None):
+            raise ContractError(f"observation[{i}].joint", field.joint, "a joint's name for joint sources only")
+    for i, action in enumerate(contract.action):
+        if action.low >= action.high:
+            raise ContractError(f"action[{i}].low", action.low, f"less than high ({action.high})")
+    names = [f.name for f in contract.observation]
+    if len(set(names)) != len(names) or not names:
+        raise ContractError("observation", names, "at least one field, each name once")
+    for name in contract.path:
+        if name not in names:
+            raise ContractError("path", name, f"an observation field of {names}")
+
+
+def _check_mode(mode: Mode, where: str, dim: int) -> None:
+    if len(mode.path) < 2 or any(len(point) != dim for point in mode.path):
+        raise ContractError(f"{where}.path", mode.path, f"at least two points of {dim} numbers")
+    if mode.clearance and len(mode.clearance) != len(mode.path):
+        raise ContractError(f"{where}.clearance", len(mode.clearance), f"none or {len(mode.path)} numbers")
+    for name in ("success", "adherence", "returns"):
+        if not 0.0 <= getattr(mode, name) <= 1.0:
+            raise ContractError(f"{where}.{name}", getattr(mode, name), "a share from 0 to 1")
