@@ -1,0 +1,150 @@
+"""Many episodes of one task at once, stepped natively by MuJoCo's own rollout pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import mujoco
+import mujoco.rollout
+import numpy as np
+
+from ddiffpg_core.spec import Step, TaskSpec
+
+from .obstacles import Obstacle, ObstaclePool
+from .task import Task
+
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+
+
+class BatchedEnv:
+    """``num_envs`` parallel episodes of ``task`` on ``threads`` threads: the VecEnv protocol.
+
+    Each control step starts the constraint solver cold, so what is to come depends on the state and
+    the random generator alone: ``state_dict`` holds both, and the number of threads changes nothing.
+    """
+
+    def __init__(self, task: Task, num_envs: int, threads: int = 1) -> None:
+        if num_envs < 1 or threads < 1:
+            raise ValueError(f"num_envs is {num_envs}, threads is {threads}: both must be at least 1")
+        self.task = task
+        self._model = mujoco.MjModel.from_xml_string(task.model_xml())
+        self._pool = ObstaclePool(self._model, task.wall_height)
+        self._data = [mujoco.MjData(self._model) for _ in range(threads)]
+        # One thread needs no pool: the rollout then runs on the caller's own.
+        self._rollout = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._models = [self._model] * num_envs
+        self._low, self._high = task.spec.action.low, task.spec.action.high
+        self._allocate(num_envs)
+        self.reset(0)
+
+    @property
+    def spec(self) -> TaskSpec:
+        return self.task.spec
+
+    @property
+    def num_envs(self) -> int:
+        return len(self._steps)
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """What stands in the way now, in every episode alike."""
+        return self._pool.obstacles
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Control steps of each running episode: ``[N]``."""
+        return self._steps.copy()
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start all episodes anew; obstacles stay. Returns ``obs [N, O]``."""
+        self._rng = np.random.default_rng(seed)
+        self._start(np.ones(self.num_envs, bool))
+        return self._observe()
+
+    def step(self, action: np.ndarray) -> Step:
+        """``action [N, A]`` in physical units, clipped to the limits.
+
+        Raises ValueError where the shape is wrong or a number is not finite.
+        """
+        self._advance(self._checked(action))
+        qpos = self._qpos
+        success, reward = self.task.success(qpos), self.task.reward(qpos)
+        self._steps += 1
+        truncated = (self._steps >= self.spec.max_steps) & ~success
+        final_obs = self._observe()
+        done = success | truncated
+        obs = final_obs.copy()
+        if done.any():
+            self._start(done)
+            obs = self._observe()
+        return Step(obs, reward, success.copy(), truncated, success, final_obs)
+
+    def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
+        """From now on exactly these are in the way, in every episode."""
+        self._pool.replace(obstacles)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on exactly from here."""
+        return {
+            "physics": self._state.copy(),
+            "steps": self._steps.copy(),
+            "rng": self._rng.bit_generator.state,
+            "obstacles": [o.plain() for o in self._pool.obstacles],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from ``state``; returns the current ``obs [N, O]``. ValueError where it does not fit."""
+        physics = np.asarray(state["physics"], float)
+        if physics.shape != self._state.shape:
+            raise ValueError(f"saved physics is {physics.shape}, this environment's is {self._state.shape}")
+        self._state[:] = physics
+        self._steps[:] = state["steps"]
+        self._rng.bit_generator.state = state["rng"]
+        self._pool.replace(Obstacle.from_plain(o) for o in state["obstacles"])
+        return self._observe()
+
+    def close(self) -> None:
+        """End the threads; the environment cannot step any more."""
+        self._rollout.close()
+
+    def _allocate(self, num_envs: int) -> None:
+        substeps, size = self.task.substeps, mujoco.mj_stateSize(self._model, _STATE)
+        self._state = np.zeros((num_envs, size))
+        self._states = np.zeros((num_envs, substeps, size))
+        self._control = np.zeros((num_envs, substeps, self._model.nu))
+        self._steps = np.zeros(num_envs, np.int64)
+        # A full physics state begins with the time, then the positions, then the velocities.
+        first = 1 + self._model.nq
+        self._qpos = self._state[:, 1:first]
+        self._qvel = self._state[:, first : first + self._model.nv]
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        action = np.asarray(action)
+        if action.shape != (self.num_envs, len(self._low)):
+            raise ValueError(f"action is {action.shape}, expected {(self.num_envs, len(self._low))}")
+        if not np.isfinite(action).all():
+            raise ValueError("action has numbers that are not finite")
+        return np.clip(action, self._low, self._high)
+
+    def _advance(self, action: np.ndarray) -> None:
+        self._control[:] = self.task.control(action)[:, None, :]
+        self._rollout.rollout(
+            self._models,
+            self._data,
+            self._state,
+            self._control,
+            nstep=self.task.substeps,
+            state=self._states,
+            skip_checks=True,
+        )
+        self._state[:] = self._states[:, -1]
+
+    def _start(self, rows: np.ndarray) -> None:
+        """Begin a new episode in the rows ``[N]`` (bool)."""
+        self._state[rows] = 0.0
+        self._qpos[rows], self._qvel[rows] = self.task.start(self._rng, int(rows.sum()))
+        self._steps[rows] = 0
+
+    def _observe(self) -> np.ndarray:
+        return self.task.observe(self._qpos, self._qvel)

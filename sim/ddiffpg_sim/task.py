@@ -1,0 +1,90 @@
+"""What the simulator asks of a task: its description, its model, and its named measurements.
+
+A task is one file a family (``pointmaze.py``); everything else here works with any :class:`Task`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ddiffpg_core.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class Wall:
+    """An upright box of the world, seen from above: ``center`` (x, y) and ``half_size`` (x, y) in metres."""
+
+    center: tuple[float, float]
+    half_size: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way that the task was made to allow: ``points`` (x, y) in metres, from the start to ``goal`` (an index)."""
+
+    name: str
+    goal: int
+    points: tuple[tuple[float, float], ...]
+
+
+class Task(Protocol):
+    """A task: N rows of joint positions ``qpos [N, nq]`` and velocities ``qvel [N, nv]`` at a time.
+
+    ``goals [G, 2]`` are in metres, ``goal_radius`` is how near counts as there. ``substeps`` physics
+    steps make one control step. ``wall_height`` (metres) is the height of walls and obstacles.
+    """
+
+    @property
+    def spec(self) -> TaskSpec: ...
+
+    @property
+    def substeps(self) -> int: ...
+
+    @property
+    def robot_radius(self) -> float: ...
+
+    @property
+    def goal_radius(self) -> float: ...
+
+    @property
+    def wall_height(self) -> float: ...
+
+    @property
+    def goals(self) -> np.ndarray: ...
+
+    @property
+    def walls(self) -> tuple[Wall, ...]: ...
+
+    @property
+    def ways(self) -> tuple[Way, ...]: ...
+
+    def model_xml(self) -> str:
+        """The MuJoCo model (MJCF): body ``robot``, joints in the order of ``qpos``, obstacle slots."""
+        ...
+
+    def start(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """``count`` first states: ``qpos [count, nq]``, ``qvel [count, nv]``."""
+        ...
+
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """``obs [N, O]`` float32 in physical units, fields as in ``spec.observation``."""
+        ...
+
+    def control(self, action: np.ndarray) -> np.ndarray:
+        """Actuator inputs ``[N, nu]`` for ``action [N, A]`` (physical units, inside the limits)."""
+        ...
+
+    def success(self, qpos: np.ndarray) -> np.ndarray:
+        """``[N]`` bool: is the goal reached? Ends the episode."""
+        ...
+
+    def reward(self, qpos: np.ndarray) -> np.ndarray:
+        """``[N]`` float32."""
+        ...
+
+    def clearance(self, points: np.ndarray) -> np.ndarray:
+        """Metres from ``points [P, 2]`` to the nearest wall: ``[P]``, negative inside one."""
+        ...
