@@ -1,0 +1,59 @@
+"""How long each stage of a control tick takes, and whether ticks come in time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Mapping
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """Milliseconds that one stage took: median, 99th percentile and worst of the last ``count`` ticks."""
+
+    p50: float
+    p99: float
+    worst: float
+    count: int
+
+
+class StageTimes:
+    """The last ``window`` durations of every stage."""
+
+    def __init__(self, window: int = 1000) -> None:
+        self._window = window
+        self._seconds: dict[str, deque[float]] = {}
+
+    def add(self, stage_seconds: Mapping[str, float]) -> None:
+        """Durations of one tick, in seconds by stage."""
+        for stage, seconds in stage_seconds.items():
+            self._seconds.setdefault(stage, deque(maxlen=self._window)).append(seconds)
+
+    def summary(self) -> dict[str, StageSummary]:
+        """Stage -> summary, in the order in which stages first came."""
+        return {stage: _summarise(list(seconds)) for stage, seconds in self._seconds.items()}
+
+
+class Deadlines:
+    """Counts ticks and the control periods that passed without one (``period`` in seconds)."""
+
+    def __init__(self, period: float) -> None:
+        self.period = period
+        self.ticks = 0
+        self.missed = 0
+        self._last_start: float | None = None
+
+    def tick(self, started: float, ended: float) -> None:
+        """One tick ran from ``started`` to ``ended`` (seconds of a steady clock)."""
+        self.ticks += 1
+        if self._last_start is not None:
+            self.missed += max(0, round((started - self._last_start) / self.period) - 1)
+        self.missed += ended - started > self.period
+        self._last_start = started
+
+
+def _summarise(seconds: list[float]) -> StageSummary:
+    p50, p99 = np.percentile(seconds, (50, 99)) * 1e3
+    return StageSummary(float(p50), float(p99), max(seconds) * 1e3, len(seconds))

@@ -1,0 +1,88 @@
+"""From what the robot measures to the policy's observation vector, in the order that the contract gives.
+
+What is missing is NaN, never zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ddiffpg.contract import Contract, ObservationField
+
+
+def _missing(count: int) -> np.ndarray:
+    return np.full(count, math.nan)
+
+
+@dataclass(frozen=True)
+class JointState:
+    """One joint: ``position`` (rad or m) and ``velocity`` (rad/s or m/s); NaN where not measured."""
+
+    position: float = math.nan
+    velocity: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class RobotState:
+    """What is known of the robot at ``stamp`` (s, the clock of ``Controller.tick``).
+
+    ``position`` [3] in m, ``orientation`` [4] a unit quaternion w, x, y, z, ``linear_velocity`` [3] in
+    m/s, ``angular_velocity`` [3] in rad/s, all in the fixed odometry frame (velocities too: a message
+    that gives them in the body's frame is turned first). What is missing is NaN. Any sequence of the
+    right length is taken and copied; a wrong length raises ValueError naming it.
+    """
+
+    stamp: float
+    position: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
+    orientation: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(4))
+    linear_velocity: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
+    angular_velocity: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
+    joints: Mapping[str, JointState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, count in (("position", 3), ("orientation", 4), ("linear_velocity", 3), ("angular_velocity", 3)):
+            value = np.array(getattr(self, name), float)
+            if value.shape != (count,):
+                raise ValueError(f"RobotState.{name} has shape {value.shape}: expected ({count},)")
+            object.__setattr__(self, name, value)
+
+
+def observe(contract: Contract, state: RobotState) -> np.ndarray:
+    """The observation ``[O]`` (float32, physical units) in the contract's order; NaN where missing.
+
+    A joint is found by its name, so the order of ``state.joints`` does not matter.
+    """
+    values = [_read(field, state) for field in contract.observation]
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such
+        return np.array(values, np.float32)
+
+
+def missing_fields(contract: Contract, observation: np.ndarray) -> tuple[str, ...]:
+    """Names of the fields of ``observation [O]`` that are NaN or infinite, with their sources."""
+    bad = np.flatnonzero(~np.isfinite(observation))
+    return tuple(_describe(contract.observation[i]) for i in bad)
+
+
+def _describe(field: ObservationField) -> str:
+    joint = f" of joint '{field.joint}'" if field.joint is not None else ""
+    return f"{field.name} ({field.source}{joint})"
+
+
+def _read(field: ObservationField, state: RobotState) -> float:
+    if field.joint is not None:
+        joint = state.joints.get(field.joint)
+        return math.nan if joint is None else getattr(joint, field.source.removeprefix("joint."))
+    attribute, index = _place(field.source)
+    return getattr(state, attribute)[index]
+
+
+@functools.lru_cache(maxsize=64)
+def _place(source: str) -> tuple[str, int]:
+    """``odom.linear_velocity.y`` -> ("linear_velocity", 1)."""
+    _, attribute, axis = source.split(".")
+    return attribute, ("wxyz" if attribute == "orientation" else "xyz").index(axis)
