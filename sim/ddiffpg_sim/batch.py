@@ -11,7 +11,7 @@ import numpy as np
 
 from ddiffpg_core.spec import Step, TaskSpec
 
-from .obstacles import Obstacle, ObstaclePool
+from .obstacles import Obstacle, World
 from .task import Task
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -28,14 +28,12 @@ class BatchedEnv:
         if num_envs < 1 or threads < 1:
             raise ValueError(f"num_envs is {num_envs}, threads is {threads}: both must be at least 1")
         self.task = task
-        self._model = mujoco.MjModel.from_xml_string(task.model_xml())
-        self._pool = ObstaclePool(self._model, task.wall_height)
-        self._data = [mujoco.MjData(self._model) for _ in range(threads)]
+        self._world = World(task)
         # One thread needs no pool: the rollout then runs on the caller's own.
         self._rollout = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
-        self._models = [self._model] * num_envs
         self._low, self._high = task.spec.action.low, task.spec.action.high
         self._allocate(num_envs)
+        self._use_model(threads)
         self.reset(0)
 
     @property
@@ -49,7 +47,7 @@ class BatchedEnv:
     @property
     def obstacles(self) -> tuple[Obstacle, ...]:
         """What stands in the way now, in every episode alike."""
-        return self._pool.obstacles
+        return self._world.obstacles
 
     @property
     def steps(self) -> np.ndarray:
@@ -82,7 +80,8 @@ class BatchedEnv:
 
     def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
         """From now on exactly these are in the way, in every episode."""
-        self._pool.replace(obstacles)
+        if self._world.replace(obstacles):
+            self._use_model(len(self._data))
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly from here."""
@@ -90,7 +89,7 @@ class BatchedEnv:
             "physics": self._state.copy(),
             "steps": self._steps.copy(),
             "rng": self._rng.bit_generator.state,
-            "obstacles": [o.plain() for o in self._pool.obstacles],
+            "obstacles": [o.plain() for o in self._world.obstacles],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
@@ -101,7 +100,7 @@ class BatchedEnv:
         self._state[:] = physics
         self._steps[:] = state["steps"]
         self._rng.bit_generator.state = state["rng"]
-        self._pool.replace(Obstacle.from_plain(o) for o in state["obstacles"])
+        self.set_obstacles(Obstacle.from_plain(o) for o in state["obstacles"])
         return self._observe()
 
     def close(self) -> None:
@@ -109,15 +108,20 @@ class BatchedEnv:
         self._rollout.close()
 
     def _allocate(self, num_envs: int) -> None:
-        substeps, size = self.task.substeps, mujoco.mj_stateSize(self._model, _STATE)
+        model, substeps = self._world.model, self.task.substeps
+        size = mujoco.mj_stateSize(model, _STATE)
         self._state = np.zeros((num_envs, size))
         self._states = np.zeros((num_envs, substeps, size))
-        self._control = np.zeros((num_envs, substeps, self._model.nu))
+        self._control = np.zeros((num_envs, substeps, model.nu))
         self._steps = np.zeros(num_envs, np.int64)
         # A full physics state begins with the time, then the positions, then the velocities.
-        first = 1 + self._model.nq
+        first = 1 + model.nq
         self._qpos = self._state[:, 1:first]
-        self._qvel = self._state[:, first : first + self._model.nv]
+        self._qvel = self._state[:, first : first + model.nv]
+
+    def _use_model(self, threads: int) -> None:
+        self._models = [self._world.model] * self.num_envs
+        self._data = [mujoco.MjData(self._world.model) for _ in range(threads)]
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         action = np.asarray(action)

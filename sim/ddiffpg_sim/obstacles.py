@@ -1,23 +1,22 @@
 """Obstacles that come, move and go while the simulation runs.
 
-The model holds a fixed pool of free-floating (mocap) bodies. An obstacle takes one of them; those
-that nobody uses wait far below the floor.
+Each is a free-floating (mocap) body of the model. One that moves has its pose written; when one comes,
+goes or changes its shape the model is compiled anew, which takes less than a millisecond. So none of
+them costs anything while it is not there, and there may be any number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mujoco
-import numpy as np
 
-SLOTS = 16
+from .task import Task
+
 SHAPES = ("box", "cylinder")
-_PARKED_Z = -100.0
-_GEOM = {"box": int(mujoco.mjtGeom.mjGEOM_BOX), "cylinder": int(mujoco.mjtGeom.mjGEOM_CYLINDER)}
 
 
 @dataclass(frozen=True)
@@ -62,93 +61,62 @@ class Obstacle:
         return cls(plain["id"], plain["shape"], tuple(plain["center"]), tuple(plain["half_size"]), plain["yaw"])
 
 
-def slots_xml(wall_height: float) -> str:
-    """The pool as MJCF, for a task's model."""
+def obstacles_xml(obstacles: Sequence[Obstacle], wall_height: float) -> str:
+    """The obstacles as MJCF, for a task's model: bodies and geometries ``obstacle0``, ``obstacle1``, ..."""
     half = wall_height / 2
-    return "\n".join(
-        f'<body name="obstacle{i}" mocap="true" pos="0 0 {_PARKED_Z}">'
-        f'<geom name="obstacle{i}" class="obstacle" type="box" size="0.1 0.1 {half}"/></body>'
-        for i in range(SLOTS)
+    return "\n    ".join(
+        f'<body name="obstacle{i}" mocap="true">'
+        f'<geom name="obstacle{i}" class="obstacle" type="{o.shape}" size="{_size(o, half)}"/></body>'
+        for i, o in enumerate(obstacles)
     )
 
 
-class ObstaclePool:
-    """The obstacles that are in ``model`` now, by id. Each change writes to the model's own arrays.
+def _size(obstacle: Obstacle, half_height: float) -> str:
+    x, y, _ = obstacle.half_size
+    return f"{x} {y} {half_height}" if obstacle.shape == "box" else f"{x} {half_height}"
 
-    Poses are written as the bodies' poses in the model, because ``mujoco.rollout`` starts every
-    rollout with mocap bodies where the model has them. ``write_poses`` brings them into one MjData.
-    """
 
-    def __init__(self, model: mujoco.MjModel, wall_height: float) -> None:
-        self._model = model
-        self._half_height = wall_height / 2
-        self._bodies = [model.body(f"obstacle{i}").id for i in range(SLOTS)]
-        self._geoms = [model.geom(f"obstacle{i}").id for i in range(SLOTS)]
-        self._slot_of: dict[int, int] = {}
-        self._obstacles: dict[int, Obstacle] = {}
+class World:
+    """The compiled ``model`` of a task with the obstacles that stand in it now."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._obstacles: tuple[Obstacle, ...] = ()
+        self.model = self._compile()
 
     @property
     def obstacles(self) -> tuple[Obstacle, ...]:
-        """What is there now, in the order in which it came."""
-        return tuple(self._obstacles.values())
+        return self._obstacles
 
-    @property
-    def geoms(self) -> frozenset[int]:
-        """Geometry ids of the whole pool."""
-        return frozenset(self._geoms)
+    def replace(self, obstacles: Iterable[Obstacle]) -> bool:
+        """From now on exactly these. True where that took a new model, whose MjData must be new too.
 
-    def put(self, obstacle: Obstacle) -> None:
-        """Add it, or move the one with this id. RuntimeError where the pool is full."""
-        if obstacle.id not in self._slot_of:
-            self._slot_of[obstacle.id] = self._free_slot()
-        self._obstacles[obstacle.id] = obstacle
-        self._shape(self._geoms[self._slot_of[obstacle.id]], obstacle)
-        self._place(self._slot_of[obstacle.id], (*obstacle.center[:2], self._half_height), obstacle.yaw)
-
-    def remove(self, obstacle_id: int) -> None:
-        """Take it away; KeyError where there is none with this id."""
-        if obstacle_id not in self._slot_of:
-            raise KeyError(f"no obstacle {obstacle_id}; there are {sorted(self._slot_of)}")
-        del self._obstacles[obstacle_id]
-        self._place(self._slot_of.pop(obstacle_id), (0.0, 0.0, _PARKED_Z), 0.0)
-
-    def replace(self, obstacles: Iterable[Obstacle]) -> None:
-        """Exactly these, nothing else. ValueError where an id is there twice."""
-        wanted = list(obstacles)
+        Raises ValueError where an id is there twice.
+        """
+        wanted = tuple(obstacles)
         ids = [o.id for o in wanted]
         if len(set(ids)) != len(ids):
             raise ValueError(f"obstacle ids are {ids}: each may be there once")
-        if len(wanted) > SLOTS:
-            raise RuntimeError(f"{len(wanted)} obstacles: at most {SLOTS} fit at a time")
-        for gone in set(self._slot_of) - set(ids):
-            self.remove(gone)
-        for obstacle in wanted:
-            self.put(obstacle)
+        reshaped = [(o.shape, o.half_size) for o in wanted] != [(o.shape, o.half_size) for o in self._obstacles]
+        self._obstacles = wanted
+        if reshaped:
+            self.model = self._compile()
+        self._place()
+        return reshaped
 
     def write_poses(self, data: mujoco.MjData) -> None:
-        """Put the pool's bodies in ``data`` where the model has them."""
-        for body in self._bodies:
-            mocap = self._model.body_mocapid[body]
-            data.mocap_pos[mocap] = self._model.body_pos[body]
-            data.mocap_quat[mocap] = self._model.body_quat[body]
+        """Put the obstacles in ``data`` where the model has them (``mujoco.rollout`` does so by itself)."""
+        for i in range(len(self._obstacles)):
+            body = self.model.body(f"obstacle{i}").id
+            mocap = self.model.body_mocapid[body]
+            data.mocap_pos[mocap] = self.model.body_pos[body]
+            data.mocap_quat[mocap] = self.model.body_quat[body]
 
-    def _free_slot(self) -> int:
-        used = set(self._slot_of.values())
-        for slot in range(SLOTS):
-            if slot not in used:
-                return slot
-        raise RuntimeError(f"no room for another obstacle: {SLOTS} are there already")
+    def _compile(self) -> mujoco.MjModel:
+        return mujoco.MjModel.from_xml_string(self._task.model_xml(self._obstacles))
 
-    def _place(self, slot: int, center: tuple[float, float, float], yaw: float) -> None:
-        body = self._bodies[slot]
-        self._model.body_pos[body] = center
-        self._model.body_quat[body] = (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2))
-
-    def _shape(self, geom: int, obstacle: Obstacle) -> None:
-        """Type, size and the two bounds that collision detection and rays look at first."""
-        x, y, _ = obstacle.half_size
-        half = (x, y, self._half_height)
-        self._model.geom_type[geom] = _GEOM[obstacle.shape]
-        self._model.geom_size[geom] = half if obstacle.shape == "box" else (x, self._half_height, 0.0)
-        self._model.geom_rbound[geom] = float(np.linalg.norm(half if obstacle.shape == "box" else half[1:]))
-        self._model.geom_aabb[geom] = (0.0, 0.0, 0.0, *half)
+    def _place(self) -> None:
+        for i, obstacle in enumerate(self._obstacles):
+            body = self.model.body(f"obstacle{i}").id
+            self.model.body_pos[body] = (*obstacle.center[:2], self._task.wall_height / 2)
+            self.model.body_quat[body] = (math.cos(obstacle.yaw / 2), 0.0, 0.0, math.sin(obstacle.yaw / 2))

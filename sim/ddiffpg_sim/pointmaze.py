@@ -6,15 +6,16 @@ which the robot starts, G are goals, 1 is wall. The base takes a velocity (m/s) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import cast
 
 import numpy as np
 
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
 
-from .obstacles import slots_xml
+from .obstacles import Obstacle, obstacles_xml
 from .task import Task, Wall, Way
 
 Cell = tuple[int, int]
@@ -23,7 +24,7 @@ _MODEL = """
 <mujoco model="{name}">
   <compiler autolimits="true"/>
   <option timestep="{timestep}" integrator="implicitfast" jacobian="dense">
-    <flag gravity="disable"/>
+    <flag gravity="disable" midphase="disable"/>
   </option>
   <statistic center="{center}" extent="{extent}"/>
   <visual>
@@ -35,7 +36,9 @@ _MODEL = """
          of its surface. Contacts have no friction (condim 1), so it slides along. -->
     <geom condim="1" solref="0.04 1" solimp="0.99 0.999 0.001" contype="0" conaffinity="0"/>
     <default class="wall"><geom type="box" conaffinity="1" rgba="0.35 0.38 0.42 1"/></default>
-    <default class="obstacle"><geom conaffinity="1" rgba="0.85 0.25 0.2 1"/></default>
+    <!-- As dead a blow, but a weaker spring: one that appears on top of the robot pushes it out at
+         about 1 m/s instead of firing it through a wall. -->
+    <default class="obstacle"><geom conaffinity="1" priority="1" solref="-100 -50" rgba="0.85 0.25 0.2 1"/></default>
   </default>
   <worldbody>
     <geom name="floor" type="plane" size="20 20 1" rgba="0.93 0.93 0.91 1"/>
@@ -136,7 +139,7 @@ class PointMaze:
             for name, cells in self.routes
         )
 
-    def model_xml(self) -> str:
+    def model_xml(self, obstacles: Sequence[Obstacle] = ()) -> str:
         return _MODEL.format(
             name=self.name,
             timestep=1.0 / (self.rate_hz * self.substeps),
@@ -145,7 +148,7 @@ class PointMaze:
             radius=self.robot_radius,
             goals="\n    ".join(self._goal_xml(i, goal) for i, goal in enumerate(self.goals)),
             walls="\n    ".join(self._wall_xml(i, wall) for i, wall in enumerate(self.walls)),
-            obstacles=slots_xml(self.wall_height),
+            obstacles=obstacles_xml(obstacles, self.wall_height),
         )
 
     # ---- an episode ----------------------------------------------------------------------------
@@ -291,7 +294,8 @@ _MAZES: tuple[PointMaze, ...] = (
 
 
 def _get(maze: PointMaze) -> Task:
-    return maze
+    # To everyone but a type checker a cached property is a property.
+    return cast(Task, maze)
 
 
 TASKS: dict[str, Callable[[], Task]] = {maze.name: partial(_get, maze) for maze in _MAZES}

@@ -5,12 +5,16 @@ A task is one file a family (``pointmaze.py``); everything else here works with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ddiffpg_core.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from .obstacles import Obstacle
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Task(Protocol):
     @property
     def ways(self) -> tuple[Way, ...]: ...
 
-    def model_xml(self) -> str:
-        """The MuJoCo model (MJCF): body ``robot``, joints in the order of ``qpos``, obstacle slots."""
+    def model_xml(self, obstacles: Sequence[Obstacle] = ()) -> str:
+        """The MuJoCo model (MJCF) with these obstacles: body ``robot``, joints in the order of ``qpos``."""
         ...
 
     def start(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

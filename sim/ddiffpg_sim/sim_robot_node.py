@@ -1,0 +1,253 @@
+"""Node ``sim_robot``: a MuJoCo task as a robot in real time, on the topics of a real one.
+
+Publishes odometry and a scan, takes velocity commands, puts in the obstacles that markers declare.
+The only file of the simulation that imports ROS.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any, Sequence
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from sensor_msgs.msg import LaserScan
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from ddiffpg.marker_obstacles import Key, MarkerBook, MarkerObstacle, Pose2
+from ddiffpg.messages_node import EVENTS, LATEST, SENSOR, header, status
+from ddiffpg.observation import RobotState
+from ddiffpg.parameters_node import Parameters, ParameterSpec
+from ddiffpg.readings import planar_pose, rotation
+from ddiffpg.run_node import run
+
+from . import tasks
+from .obstacles import Obstacle
+from .robot import SimRobot
+
+ODOM, BASE = "odom", "base_link"
+CATCH_UP = 0.5  # s; a machine that falls further behind than this lets simulated time slip instead
+
+PARAMETERS = (
+    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed=True),
+    ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed=True),
+    ParameterSpec("rate", 50.0, "odometry and simulation rate, Hz", low=1.0, high=500.0, fixed=True),
+    ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed=True),
+    ParameterSpec("scan_beams", 180, "beams all around of the scan; 0 publishes none", low=0, high=4096, fixed=True),
+    ParameterSpec("scan_range", 8.0, "longest range of the scan, m", low=0.1, high=100.0, fixed=True),
+    ParameterSpec("command_timeout", 0.5, "stop after this long without a command, s", low=0.02, high=10.0),
+    ParameterSpec(
+        "executor", "single", "which rclpy executor spins the node", choices=("single", "events"), fixed=True
+    ),
+)
+
+
+class CommandInput:
+    """The last velocity command, in the base frame; counts only while it is fresh."""
+
+    def __init__(self) -> None:
+        self._velocity: np.ndarray | None = None
+        self._stamp = -math.inf
+        self.state = "none yet"
+
+    def put(self, message: TwistStamped, now: float) -> None:
+        """Take a command. One that is not finite counts as none: the robot stops."""
+        v = message.twist.linear
+        velocity = np.array([v.x, v.y, v.z])
+        if np.isfinite(velocity).all():
+            self._velocity, self._stamp, self.state = velocity, now, "fresh"
+        else:
+            self._velocity, self.state = None, f"refused, not finite: {velocity.tolist()}"
+
+    def at(self, now: float, timeout: float) -> np.ndarray:
+        """The velocity ``[3]`` m/s to drive with now; zero where there is none or it is too old."""
+        if self._velocity is not None and now - self._stamp > timeout:
+            self._velocity, self.state = None, f"stale: none for {timeout:g} s"
+        return np.zeros(3) if self._velocity is None else self._velocity
+
+    def clear(self) -> None:
+        self._velocity, self.state = None, "none yet"
+
+
+class SimRobotNode(Node):
+    """Steps the simulated robot by the wall clock."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_robot")
+        self._parameters = Parameters(self, PARAMETERS, frozen=lambda: True)
+        p = self._parameters
+        self.executor_name = p["executor"]
+        self._period = 1.0 / p["rate"]
+        self._robot = SimRobot(tasks.make(p["task"]), p["seed"])
+        self._robot.reset(p["seed"])
+        self._command = CommandInput()
+        self._book = MarkerBook(self._locate)
+        self._in_world: dict[Key, MarkerObstacle] = {}
+        self._ids: dict[Key, int] = {}
+        self._episode, self._ticks, self._slipped = 0, 0, 0.0
+        self._full = ""
+        self._make_interfaces()
+        self._simulated_until = time.monotonic()
+        self._timer = self.create_timer(self._period, self._tick)
+
+    # ---- what run() asks of a node ---------------------------------------------------------------
+
+    def exit_code(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    # ---- in --------------------------------------------------------------------------------------
+
+    def _make_interfaces(self) -> None:
+        self._odom = self.create_publisher(Odometry, "odom", LATEST)
+        self._scan = self.create_publisher(LaserScan, "scan", SENSOR)
+        self._status = self.create_publisher(DiagnosticStatus, "~/status", LATEST)
+        self.create_subscription(TwistStamped, "cmd_vel", self._on_command, LATEST)
+        self.create_subscription(MarkerArray, "obstacles", self._on_obstacles, EVENTS)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    def _on_command(self, message: TwistStamped) -> None:
+        self._command.put(message, time.monotonic())
+
+    def _on_obstacles(self, message: MarkerArray) -> None:
+        self._book.update(message.markers, time.monotonic())
+        self._place_obstacles()
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """A new episode: new start state, no command. Obstacles stay where they are."""
+        self._robot.reset()
+        self._command.clear()
+        self._episode += 1
+        self._publish_odometry()
+        self._publish_status()
+        response.success, response.message = True, f"episode {self._episode}"
+        return response
+
+    # ---- the world -------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._place_obstacles()
+        for _ in range(self._due()):
+            now = time.monotonic()
+            velocity = self._command.at(now, self._parameters["command_timeout"])
+            turn = rotation(np.asarray(self._robot.state().orientation, float))
+            self._robot.advance((turn @ velocity)[: self._action_dim], self._period)
+        self._ticks += 1
+        self._publish_odometry()
+        if self._every(self._parameters["scan_rate"]):
+            self._publish_scan()
+            self._publish_status()
+
+    @property
+    def _action_dim(self) -> int:
+        return len(self._robot.task.spec.action.fields)
+
+    def _due(self) -> int:
+        """How many periods the simulation is behind the wall clock."""
+        behind = time.monotonic() - self._simulated_until
+        if behind > CATCH_UP:
+            self._slipped += behind - CATCH_UP
+            self._simulated_until += behind - CATCH_UP
+        count = max(0, round((time.monotonic() - self._simulated_until) / self._period))
+        self._simulated_until += count * self._period
+        return count
+
+    def _every(self, rate: float) -> bool:
+        return self._ticks % max(1, round(1.0 / (rate * self._period))) == 0
+
+    def _place_obstacles(self) -> None:
+        """Bring the world to what the markers declare now: new ones in, moved ones moved, gone ones out."""
+        declared = {o.key: o for o in self._book.at(time.monotonic())}
+        for key in self._in_world.keys() - declared.keys():
+            self._robot.remove_obstacle(self._ids[key])
+        self._full = ""
+        kept = {}
+        for key, obstacle in declared.items():
+            if self._in_world.get(key) != obstacle and not self._put(obstacle):
+                continue
+            kept[key] = obstacle
+        self._in_world = kept
+
+    def _put(self, obstacle: MarkerObstacle) -> bool:
+        number = self._ids.setdefault(obstacle.key, len(self._ids))
+        try:
+            self._robot.set_obstacle(
+                Obstacle(number, obstacle.shape, obstacle.center, obstacle.half_size, obstacle.yaw)
+            )
+        except RuntimeError as error:  # the model holds a fixed number of them
+            self._full = str(error)
+            return False
+        return True
+
+    def _locate(self, frame: str) -> Pose2 | None:
+        if frame in ("", ODOM):
+            return (0.0, 0.0, 0.0)
+        return planar_pose(self._robot.state()) if frame == BASE else None
+
+    # ---- out -------------------------------------------------------------------------------------
+
+    def _publish_odometry(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        self._odom.publish(odometry(self._robot.state(), header(stamp, ODOM), BASE))
+
+    def _publish_scan(self) -> None:
+        beams = self._parameters["scan_beams"]
+        if beams == 0:
+            return
+        longest = self._parameters["scan_range"]
+        angles, ranges = self._robot.scan(beams, longest)
+        message = LaserScan(header=header(self.get_clock().now().to_msg(), BASE))
+        yaw = planar_pose(self._robot.state())[2]  # the robot's scan is in the world's directions
+        message.angle_min, message.angle_max = float(angles[0] - yaw), float(angles[-1] - yaw)
+        message.angle_increment = 2 * math.pi / beams
+        message.range_min, message.range_max = 0.0, longest
+        message.ranges = np.where(ranges < longest, ranges, np.inf).astype(np.float32).tolist()
+        self._scan.publish(message)
+
+    def _publish_status(self) -> None:
+        faults = [*self._book.faults, *([self._full] if self._full else [])]
+        level = "warn" if faults else "ok"
+        self._status.publish(status("sim_robot", level, "; ".join(faults) or "running", self._values()))
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "task": self._parameters["task"],
+            "episode": self._episode,
+            "time": f"{self._robot.time:.3f}",
+            "success": self._robot.success,
+            "collided": self._robot.collided,
+            "touching_wall": self._robot.touching_wall,
+            "obstacles": len(self._in_world),
+            "command": self._command.state,
+            "slipped": f"{self._slipped:.3f}",
+        }
+
+
+def odometry(state: RobotState, head: Any, child: str) -> Odometry:
+    """``state`` as nav_msgs/Odometry: the twist goes into the child frame."""
+    message = Odometry(header=head, child_frame_id=child)
+    pose, twist = message.pose.pose, message.twist.twist
+    turn = rotation(np.asarray(state.orientation, float)).T
+    pose.position.x, pose.position.y, pose.position.z = map(float, state.position)
+    q = pose.orientation
+    q.w, q.x, q.y, q.z = map(float, state.orientation)
+    v, w = twist.linear, twist.angular
+    v.x, v.y, v.z = map(float, turn @ np.asarray(state.linear_velocity, float))
+    w.x, w.y, w.z = map(float, turn @ np.asarray(state.angular_velocity, float))
+    return message
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    return run(SimRobotNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
