@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,10 +38,10 @@ class RobotState:
     """
 
     stamp: float
-    position: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
-    orientation: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(4))
-    linear_velocity: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
-    angular_velocity: np.ndarray | Sequence[float] = field(default_factory=lambda: _missing(3))
+    position: np.ndarray = field(default_factory=lambda: _missing(3))
+    orientation: np.ndarray = field(default_factory=lambda: _missing(4))
+    linear_velocity: np.ndarray = field(default_factory=lambda: _missing(3))
+    angular_velocity: np.ndarray = field(default_factory=lambda: _missing(3))
     joints: Mapping[str, JointState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
