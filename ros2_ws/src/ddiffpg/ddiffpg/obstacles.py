@@ -1,0 +1,158 @@
+"""What is in the way: declared shapes and sensed points, and how far off they are. All in the plane.
+
+Declared shapes (boxes, cylinders) are known to be obstacles. Sensed points (scan hits, occupied grid
+cells) are whatever the robot sees, walls of the training world too; so the two are kept apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple, Union
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle: ``center`` and ``half_size`` (x, y) in m, turned by ``yaw`` (rad). ValueError if senseless."""
+
+    center: tuple[float, float]
+    half_size: tuple[float, float]
+    yaw: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("Box", (*self.center, *self.half_size, self.yaw), 5, min(self.half_size))
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """An upright cylinder: ``center`` (x, y) and ``radius`` in m. ValueError if senseless."""
+
+    center: tuple[float, float]
+    radius: float
+
+    def __post_init__(self) -> None:
+        _check("Cylinder", (*self.center, self.radius), 3, self.radius)
+
+
+Shape = Union[Box, Cylinder]
+
+
+def _check(name: str, numbers: tuple[float, ...], count: int, smallest: float) -> None:
+    if len(numbers) != count or not all(math.isfinite(n) for n in numbers):
+        raise ValueError(f"{name} has the numbers {numbers}: expected {count} finite ones")
+    if smallest <= 0:
+        raise ValueError(f"{name} has the size {smallest} m: expected more than 0")
+
+
+class Distance(NamedTuple):
+    """Metres from each of P points: ``declared [P]`` to the nearest shape (negative inside one),
+    ``sensed [P]`` to the nearest sensed point. Infinite where there is none."""
+
+    declared: np.ndarray
+    sensed: np.ndarray
+
+
+class Approach(NamedTuple):
+    """N things as seen from one point: ``distance [N]`` in m (negative inside a shape) and ``direction
+    [N, 2]``, the unit vector along which that distance shrinks."""
+
+    distance: np.ndarray
+    direction: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Obstacles:
+    """All that is known to be in the way, in the odometry frame.
+
+    ``stamp`` (s): until when this is known to be so. It is the time of the last reading of whatever is
+    read periodically (a scan); shapes that are declared once stay true without being said again.
+    ``points [N, 2]`` in m. Raises ValueError where points are not N finite pairs.
+    """
+
+    stamp: float
+    shapes: tuple[Shape, ...] = ()
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, float)
+        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+            raise ValueError(f"Obstacles.points has shape {points.shape}: expected [N, 2], all finite")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "shapes", tuple(self.shapes))
+
+    def distance(self, points: np.ndarray) -> Distance:
+        """How far ``points [P, 2]`` (m) are from what is in the way."""
+        return Distance(declared_distance(self.shapes, points), _nearest(points, self.points))
+
+    def approach_shapes(self, point: np.ndarray) -> Approach:
+        """The declared shapes as seen from ``point [2]``."""
+        return _compile(self.shapes).approach(point)
+
+    def approach_points(self, point: np.ndarray, within: float) -> tuple[np.ndarray, Approach]:
+        """Indices of the sensed points less than ``within`` m from ``point [2]``, and how they are seen from there."""
+        offset = self.points - point
+        distance = np.sqrt(np.einsum("ni,ni->n", offset, offset))
+        near = np.flatnonzero(distance < within)
+        distance = distance[near]
+        return near, Approach(distance, offset[near] / np.maximum(distance, 1e-9)[:, None])
+
+
+def declared_distance(shapes: tuple[Shape, ...], points: np.ndarray) -> np.ndarray:
+    """Metres ``[P]`` from ``points [P, 2]`` to the nearest of ``shapes``, negative inside; infinite where none is."""
+    return _compile(shapes).distance(np.asarray(points, float))
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    if not len(others):
+        return np.full(len(points), math.inf)
+    offset = np.asarray(points, float)[:, None] - others
+    return np.sqrt(np.einsum("pni,pni->pn", offset, offset).min(axis=1))
+
+
+class _Shapes:
+    """Shapes as arrays. Each is a rectangle grown by a rounding radius: a box has none, a cylinder has no sides."""
+
+    def __init__(self, shapes: tuple[Shape, ...]) -> None:
+        rows = [_row(shape) for shape in shapes]
+        table = np.array(rows, float).reshape(len(rows), 6)
+        self.center, self.half, self.rounding = table[:, None, :2], table[:, None, 2:4], table[:, None, 4]
+        cos, sin = np.cos(table[:, 5]), np.sin(table[:, 5])
+        self.to_local = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # [S, 2, 2]
+
+    def __len__(self) -> int:
+        return len(self.to_local)
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """``points [P, 2]`` -> ``[P]``."""
+        if not len(self):
+            return np.full(len(points), math.inf)
+        gap = np.abs((points - self.center) @ self.to_local) - self.half
+        outside, inside = np.maximum(gap, 0.0), np.minimum(gap.max(axis=2), 0.0)
+        return (np.sqrt(np.einsum("spi,spi->sp", outside, outside)) + inside - self.rounding).min(axis=0)
+
+    def approach(self, point: np.ndarray) -> Approach:
+        """``point [2]`` -> distance ``[S]``, direction ``[S, 2]``."""
+        local = ((point - self.center) @ self.to_local)[:, 0]
+        gap = np.abs(local) - self.half[:, 0]
+        outside = np.maximum(gap, 0.0)
+        reach = np.sqrt(np.einsum("si,si->s", outside, outside))
+        # The way out: from the nearest side; from inside, through the nearest side.
+        through = np.where(gap >= gap.max(axis=1, keepdims=True), 1.0, 0.0)
+        away = np.where(reach[:, None] > 0, outside, through) * np.where(local < 0, -1.0, 1.0)
+        away /= np.sqrt(np.einsum("si,si->s", away, away))[:, None]
+        toward = -np.einsum("sij,sj->si", self.to_local, away)
+        return Approach(reach + np.minimum(gap.max(axis=1), 0.0) - self.rounding[:, 0], toward)
+
+
+def _row(shape: Shape) -> tuple[float, ...]:
+    if isinstance(shape, Cylinder):
+        return (*shape.center, 0.0, 0.0, shape.radius, 0.0)
+    return (*shape.center, *shape.half_size, 0.0, shape.yaw)
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(shapes: tuple[Shape, ...]) -> _Shapes:
+    return _Shapes(shapes)
