@@ -13,6 +13,7 @@ from typing import cast
 
 import numpy as np
 
+from ddiffpg.observation import RobotState
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
 
 from .obstacles import Obstacle, obstacles_xml
@@ -164,6 +165,16 @@ class PointMaze:
     def control(self, action: np.ndarray) -> np.ndarray:
         """The servo takes the velocity as it is: ``[N, 2]``."""
         return action
+
+    def robot_state(self, stamp: float, qpos: np.ndarray, qvel: np.ndarray) -> RobotState:
+        """The base keeps its heading and stays on the floor; it has no joints that it could report."""
+        return RobotState(
+            stamp=stamp,
+            position=(qpos[0], qpos[1], 0.0),
+            orientation=(1.0, 0.0, 0.0, 0.0),
+            linear_velocity=(qvel[0], qvel[1], 0.0),
+            angular_velocity=(0.0, 0.0, 0.0),
+        )
 
     def success(self, qpos: np.ndarray) -> np.ndarray:
         return self.distance_to_goal(qpos) < self.goal_radius

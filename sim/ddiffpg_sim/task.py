@@ -14,6 +14,8 @@ import numpy as np
 from ddiffpg_core.spec import TaskSpec
 
 if TYPE_CHECKING:
+    from ddiffpg.observation import RobotState
+
     from .obstacles import Obstacle
 
 
@@ -79,6 +81,10 @@ class Task(Protocol):
 
     def control(self, action: np.ndarray) -> np.ndarray:
         """Actuator inputs ``[N, nu]`` for ``action [N, A]`` (physical units, inside the limits)."""
+        ...
+
+    def robot_state(self, stamp: float, qpos: np.ndarray, qvel: np.ndarray) -> RobotState:
+        """One robot's ``qpos [nq]``, ``qvel [nv]`` as its own sensors report it."""
         ...
 
     def success(self, qpos: np.ndarray) -> np.ndarray:

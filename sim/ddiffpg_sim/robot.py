@@ -1,0 +1,162 @@
+"""One simulated robot, for closed-loop runs: commands in, state and scan out, obstacles at any time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import mujoco
+import numpy as np
+
+from ddiffpg.observation import RobotState
+
+from .obstacles import Obstacle, World
+from .task import Task
+
+# What outlives a change of the model: obstacles are not part of it.
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
+# Newer versions of MuJoCo can give the normals of what rays hit, and then want to be told.
+_NO_NORMALS = {"normal": None} if "normal:" in (mujoco.mj_multiRay.__doc__ or "") else {}
+
+
+class SimRobot:
+    """The robot of ``task``. The same ``seed`` and commands give the same run, to the last bit.
+
+    ``success``: the goal was reached since the reset (looked at after each command). ``collided``: an
+    obstacle was touched since the reset. ``touching_wall``: a wall is touched now.
+    """
+
+    def __init__(self, task: Task, seed: int = 0) -> None:
+        self.task = task
+        self._world = World(task)
+        self._low, self._high = task.spec.action.low, task.spec.action.high
+        self._use_model()
+        self.reset(seed)
+
+    # ---- an episode ----------------------------------------------------------------------------
+
+    def reset(self, seed: int | None = None) -> RobotState:
+        """A new episode at time 0, from ``seed`` or as the next of the running sequence. Obstacles stay."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self._model, self._data)
+        qpos, qvel = self.task.start(self._rng, 1)
+        self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
+        self._behind = 0.0
+        self.success = self.collided = self.touching_wall = False
+        self._world.write_poses(self._data)
+        return self.state()
+
+    def step(self, command: np.ndarray) -> RobotState:
+        """One control period of ``command [A]``: physical units, clipped to the limits."""
+        return self.advance(command, 1.0 / self.task.spec.rate_hz)
+
+    def advance(self, command: np.ndarray, seconds: float) -> RobotState:
+        """``seconds`` of ``command [A]``; what is less than a physics step is made up for later.
+
+        Raises ValueError where a number is not finite, the shape is wrong, or time would go backwards.
+        """
+        self._data.ctrl[:] = self.task.control(self._checked(command)[None])[0]
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"seconds is {seconds}, expected a finite number of at least 0")
+        self._behind += seconds / self._model.opt.timestep
+        count = math.floor(self._behind + 1e-6)
+        self._behind -= count
+        for _ in range(count):
+            mujoco.mj_step(self._model, self._data)
+            self._note_contacts()
+        self.success |= bool(self.task.success(self._data.qpos[None])[0])
+        return self.state()
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the reset."""
+        return float(self._data.time)
+
+    def state(self) -> RobotState:
+        """What the robot's odometry and joints say now; the stamp is simulated time."""
+        return self.task.robot_state(self.time, self._data.qpos, self._data.qvel)
+
+    def scan(self, beams: int, max_range: float) -> tuple[np.ndarray, np.ndarray]:
+        """A laser scan of walls and obstacles from the robot's centre, the robot itself left out.
+
+        ``angles [beams]`` from -pi in equal steps once around, in the fixed frame; ``ranges [beams]``
+        in metres, inf where nothing is within ``max_range``.
+        """
+        angles = -math.pi + 2 * math.pi / beams * np.arange(beams)
+        directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(beams)], axis=1)
+        mujoco.mj_kinematics(self._model, self._data)
+        geoms, ranges = np.full(beams, -1, np.int32), np.zeros(beams)
+        mujoco.mj_multiRay(
+            m=self._model,
+            d=self._data,
+            pnt=self._data.xpos[self._robot].copy(),
+            vec=directions.ravel(),
+            geomgroup=None,
+            flg_static=True,
+            bodyexclude=self._robot,
+            geomid=geoms,
+            dist=ranges,
+            nray=beams,
+            cutoff=max_range,
+            **_NO_NORMALS,
+        )
+        ranges[(geoms < 0) | (ranges > max_range)] = np.inf
+        return angles, ranges
+
+    # ---- obstacles -----------------------------------------------------------------------------
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """What is in the way now."""
+        return self._world.obstacles
+
+    def set_obstacle(self, obstacle: Obstacle) -> None:
+        """Add it, or change the one with this id."""
+        now = {o.id: o for o in self.obstacles}
+        now[obstacle.id] = obstacle
+        self.set_obstacles(now.values())
+
+    def remove_obstacle(self, obstacle_id: int) -> None:
+        """Take it away; KeyError naming those that are there where there is none with this id."""
+        now = {o.id: o for o in self.obstacles}
+        if obstacle_id not in now:
+            raise KeyError(f"no obstacle {obstacle_id}; there are {sorted(now)}")
+        del now[obstacle_id]
+        self.set_obstacles(now.values())
+
+    def clear_obstacles(self) -> None:
+        self.set_obstacles(())
+
+    def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
+        """Exactly these, nothing else."""
+        if self._world.replace(obstacles):
+            before = np.zeros(mujoco.mj_stateSize(self._model, _STATE))
+            mujoco.mj_getState(self._model, self._data, before, _STATE)
+            self._use_model()
+            mujoco.mj_setState(self._model, self._data, before, _STATE)
+        self._world.write_poses(self._data)
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _use_model(self) -> None:
+        self._model = self._world.model
+        self._data = mujoco.MjData(self._model)
+        self._robot = self._model.body("robot").id
+        names = (self._model.geom(i).name for i in range(self._model.ngeom))
+        self._obstacle_geom = np.array([name.startswith("obstacle") for name in names])
+
+    def _checked(self, command: np.ndarray) -> np.ndarray:
+        command = np.asarray(command, float)
+        if command.shape != self._low.shape or not np.isfinite(command).all():
+            raise ValueError(f"command is {command.tolist()}, expected {len(self._low)} finite numbers")
+        return np.clip(command, self._low, self._high)
+
+    def _note_contacts(self) -> None:
+        """Only the robot can touch anything, so every contact is one of its own."""
+        if self._data.ncon == 0:
+            self.touching_wall = False
+            return
+        obstacle = self._obstacle_geom[self._data.contact.geom].any(axis=1)
+        self.collided |= bool(obstacle.any())
+        self.touching_wall = not obstacle.all()
