@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Cylinder:
         _check("Cylinder", (*self.center, self.radius), 3, self.radius)
 
 
-Shape = Union[Box, Cylinder]
+Shape = Box | Cylinder
 
 
 def _check(name: str, numbers: tuple[float, ...], count: int, smallest: float) -> None:

@@ -1,0 +1,107 @@
+"""What goes into one control tick and what comes out of it, besides the robot's state and the obstacles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ddiffpg.parameters import ParameterError, check, parameter
+
+# States of the controller. Only DRIVE follows the policy; in all others the command goes to zero.
+OFF = "OFF"  # the operator has not enabled it
+HOLD = "HOLD"  # something that it needs is missing, stale or not finite: stops at the emergency rate
+NO_WAY = "NO_WAY"  # no way is free, or not the one that was asked for; goes on by itself when one opens
+DRIVE = "DRIVE"
+ARRIVED = "ARRIVED"
+STATES = (OFF, HOLD, NO_WAY, DRIVE, ARRIVED)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What a human wants. ``mode`` is the id of the only mode to use, or -1: choose by itself."""
+
+    mode: int = -1
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class WayStatus:
+    """One mode's way from where the robot is.
+
+    ``free``: it may be chosen now. ``clearance`` (m): room to spare at its tightest place, beyond what
+    is kept free around the robot, negative where it is blocked; nothing nearer than the map looks gives
+    infinity. ``length`` (m): from the robot to the end, back along known ways first where it must. Both
+    are NaN in a tick that did not look.
+    """
+
+    id: int
+    free: bool
+    clearance: float
+    length: float
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What one tick decided, and why. ``action`` is the command to send: it is always finite.
+
+    ``action [A]`` and ``wanted [A]`` are in physical units; ``wanted`` is what the policy asked for,
+    NaN where it was not asked. A ``base_velocity`` action is in the odometry frame. ``limited_by``
+    names each safety rule that made it less: "limits", "speed", "slew", "approach", "emergency".
+    ``mode`` is the chosen mode's id, None where there is none. ``corridor [P, 2]`` (m) is the chosen
+    way from the robot to its end, empty where there is none. ``stage_seconds`` is what each stage took.
+    """
+
+    now: float
+    state: str
+    reason: str
+    mode: int | None
+    action: np.ndarray
+    wanted: np.ndarray
+    limited_by: tuple[str, ...] = ()
+    ways: tuple[WayStatus, ...] = ()
+    corridor: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The controller's parameters. Raises ParameterError for a value that is out of range."""
+
+    radius: float = parameter(0.0, "m", 0.0, 10.0, "radius of the robot with its load; the contract's if larger")
+    margin: float = parameter(0.1, "m", 0.0, 10.0, "distance that a way keeps between robot and obstacle")
+    tolerance: float = parameter(
+        0.1, "m", 0.0, 1.0, "how much nearer than anything in training a sensed point must be to count as new"
+    )
+    hysteresis: float = parameter(0.05, "m", 0.0, 1.0, "room to spare before a blocked way counts as free again")
+    dwell: float = parameter(1.0, "s", 0.0, 60.0, "how long a blocked way must have been free to be taken again")
+    stuck_after: float = parameter(1.5, "s", 0.1, 60.0, "held off by an obstacle for so long, a way counts as blocked")
+    retry_after: float = parameter(10.0, "s", 0.1, 600.0, "a way given up for that reason may be tried again after")
+    arrive_radius: float = parameter(0.1, "m", 0.01, 10.0, "distance from the way's end that counts as arrived")
+    max_speed: float = parameter(100.0, "m/s", 0.01, 100.0, "speed limit in the plane; the contract's limits stay")
+    max_acceleration: float = parameter(4.0, "m/s^2", 0.01, 1000.0, "change of the command, stopping included")
+    emergency_deceleration: float = parameter(
+        40.0, "m/s^2", 0.01, 10000.0, "change of the command towards zero on a fault or before an obstacle"
+    )
+    stop_margin: float = parameter(0.05, "m", 0.0, 10.0, "distance from obstacles below which none is approached")
+    reaction_time: float = parameter(0.2, "s", 0.0, 10.0, "from a measurement to the robot's response, for braking")
+    wall_speed: float = parameter(0.3, "m/s", 0.0, 100.0, "approach allowed however near to things known from training")
+    state_timeout: float = parameter(0.3, "s", 0.01, 60.0, "a state older than this is stale")
+    obstacle_timeout: float = parameter(0.5, "s", 0.01, 60.0, "obstacles older than this are stale")
+    future_tolerance: float = parameter(0.1, "s", 0.0, 60.0, "how far a stamp may be ahead of the clock")
+    need_obstacles: bool = parameter(False, "", None, None, "hold while no obstacle has been received at all")
+    noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.hysteresis > self.tolerance:
+            # The training world's own walls leave a way just `tolerance` to spare: it would never open again.
+            raise ParameterError("hysteresis", f"is {self.hysteresis}: expected at most tolerance ({self.tolerance})")
+        if self.stop_margin > self.margin:
+            raise ParameterError("stop_margin", f"is {self.stop_margin}: expected at most margin ({self.margin})")
+        if self.emergency_deceleration < self.max_acceleration:
+            raise ParameterError(
+                "emergency_deceleration",
+                f"is {self.emergency_deceleration}: expected at least max_acceleration ({self.max_acceleration})",
+            )
