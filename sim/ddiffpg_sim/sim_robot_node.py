@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -20,7 +21,7 @@ from sensor_msgs.msg import LaserScan
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from ddiffpg.marker_obstacles import Key, MarkerBook, MarkerObstacle, Pose2
+from ddiffpg.marker_obstacles import MarkerBook, MarkerObstacle, Pose2
 from ddiffpg.messages_node import EVENTS, LATEST, SENSOR, header, status
 from ddiffpg.observation import RobotState
 from ddiffpg.parameters_node import Parameters, ParameterSpec
@@ -88,10 +89,8 @@ class SimRobotNode(Node):
         self._robot.reset(p["seed"])
         self._command = CommandInput()
         self._book = MarkerBook(self._locate)
-        self._in_world: dict[Key, MarkerObstacle] = {}
-        self._ids: dict[Key, int] = {}
+        self._declared: tuple[MarkerObstacle, ...] = ()
         self._episode, self._ticks, self._slipped = 0, 0, 0.0
-        self._full = ""
         self._make_interfaces()
         self._simulated_until = time.monotonic()
         self._timer = self.create_timer(self._period, self._tick)
@@ -164,28 +163,14 @@ class SimRobotNode(Node):
         return self._ticks % max(1, round(1.0 / (rate * self._period))) == 0
 
     def _place_obstacles(self) -> None:
-        """Bring the world to what the markers declare now: new ones in, moved ones moved, gone ones out."""
-        declared = {o.key: o for o in self._book.at(time.monotonic())}
-        for key in self._in_world.keys() - declared.keys():
-            self._robot.remove_obstacle(self._ids[key])
-        self._full = ""
-        kept = {}
-        for key, obstacle in declared.items():
-            if self._in_world.get(key) != obstacle and not self._put(obstacle):
-                continue
-            kept[key] = obstacle
-        self._in_world = kept
-
-    def _put(self, obstacle: MarkerObstacle) -> bool:
-        number = self._ids.setdefault(obstacle.key, len(self._ids))
-        try:
-            self._robot.set_obstacle(
-                Obstacle(number, obstacle.shape, obstacle.center, obstacle.half_size, obstacle.yaw)
-            )
-        except RuntimeError as error:  # the model holds a fixed number of them
-            self._full = str(error)
-            return False
-        return True
+        """Bring the world to what the markers declare now."""
+        declared = self._book.at(time.monotonic())
+        if declared == self._declared:
+            return
+        self._declared = declared
+        self._robot.set_obstacles(
+            Obstacle(number, o.shape, o.center, o.half_size, o.yaw) for number, o in enumerate(declared)
+        )
 
     def _locate(self, frame: str) -> Pose2 | None:
         if frame in ("", ODOM):
@@ -213,7 +198,7 @@ class SimRobotNode(Node):
         self._scan.publish(message)
 
     def _publish_status(self) -> None:
-        faults = [*self._book.faults, *([self._full] if self._full else [])]
+        faults = self._book.faults
         level = "warn" if faults else "ok"
         self._status.publish(status("sim_robot", level, "; ".join(faults) or "running", self._values()))
 
@@ -225,7 +210,7 @@ class SimRobotNode(Node):
             "success": self._robot.success,
             "collided": self._robot.collided,
             "touching_wall": self._robot.touching_wall,
-            "obstacles": len(self._in_world),
+            "obstacles": len(self._declared),
             "command": self._command.state,
             "slipped": f"{self._slipped:.3f}",
         }

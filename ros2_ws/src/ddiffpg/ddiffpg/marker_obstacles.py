@@ -8,8 +8,9 @@ stays until a marker of the same namespace and id replaces it, or it is deleted.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Optional
+from typing import Any
 
 # visualization_msgs/Marker constants
 ADD_OR_MODIFY, DELETE, DELETEALL = 0, 2, 3
@@ -18,7 +19,7 @@ ANNOTATIONS = {0: "arrow", 4: "line strip", 5: "line list", 9: "text"}
 
 Key = tuple[str, int]
 Pose2 = tuple[float, float, float]
-Locate = Callable[[str], Optional[Pose2]]
+Locate = Callable[[str], Pose2 | None]
 
 
 @dataclass(frozen=True)

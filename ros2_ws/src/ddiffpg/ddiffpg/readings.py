@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .observation import JointState, RobotState
+from ddiffpg.observation import JointState, RobotState
 
 OCCUPIED = 65  # percent, the threshold of nav2's map server
 UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1

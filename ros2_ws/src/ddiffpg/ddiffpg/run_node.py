@@ -8,8 +8,9 @@ the context ends last.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Callable, Protocol, Sequence
+from typing import Any, Protocol
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError

@@ -1,0 +1,34 @@
+"""Latency figures and missed deadlines, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddiffpg.latency import Deadlines, StageTimes
+
+
+def test_percentiles_in_milliseconds_over_the_last_ticks():
+    times = StageTimes(window=100)
+    for _ in range(50):
+        times.add({"policy": 9.0})  # long ago: out of the window
+    for i in range(1, 101):
+        times.add({"policy": i * 1e-3, "safety": 2e-3})
+    policy = times.summary()["policy"]
+    assert (policy.p50, policy.worst, policy.count) == (pytest.approx(50.5), pytest.approx(100.0), 100)
+    assert policy.p99 == pytest.approx(99.01)
+    assert list(times.summary()) == ["policy", "safety"]
+
+
+def test_ticks_in_time_miss_nothing():
+    deadlines = Deadlines(period=0.1)
+    for started in (0.0, 0.1, 0.204, 0.296):
+        deadlines.tick(started, started + 0.01)
+    assert (deadlines.ticks, deadlines.missed) == (4, 0)
+
+
+def test_a_gap_and_an_overrun_count():
+    deadlines = Deadlines(period=0.1)
+    deadlines.tick(0.0, 0.01)
+    deadlines.tick(0.3, 0.31)  # two periods without a tick
+    deadlines.tick(0.4, 0.55)  # done only after the next was due
+    assert deadlines.missed == 3

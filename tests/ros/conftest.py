@@ -1,0 +1,75 @@
+"""Real nodes in processes of their own, over DDS on loopback, in a domain that no other run uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ros_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment of the nodes, set in this process too."""
+    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+    from ddiffpg_cli.ros_processes import private_domain
+
+    with private_domain(tmp_path_factory.mktemp("ros")) as environment:
+        environment["ROS_PYTHON_CHECK_FIELDS"] = "1"
+        saved = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
+        yield environment
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+class Nodes:
+    """Starts node processes, and sees to it that each has ended."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment, self._folder = environment, folder
+        self.running: list = []
+
+    def start(self, module: str, *more: str, **parameters: object):
+        from ddiffpg_cli.ros_processes import NodeProcess
+
+        log = self._folder / f"{len(self.running)}-{module}.log"
+        process = NodeProcess(module, parameters, self._environment, log, *more)
+        self.running.append(process)
+        return process
+
+    def check(self) -> None:
+        """Raises with the node's own output where one has died."""
+        for process in self.running:
+            process.check()
+
+    def end(self) -> None:
+        for process in reversed(self.running):
+            process.end()
+
+
+@pytest.fixture
+def nodes(ros_environment: dict[str, str], tmp_path: Path) -> Iterator[Nodes]:
+    started = Nodes(ros_environment, tmp_path)
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def module_nodes(ros_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    started = Nodes(ros_environment, tmp_path_factory.mktemp("nodes"))
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def observer(ros_environment: dict[str, str]) -> Iterator:
+    from ddiffpg_cli.observer_node import Observer
+
+    watching = Observer()
+    yield watching
+    watching.close()
