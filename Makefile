@@ -1,0 +1,59 @@
+# make demo · make test · make train TASK=... · make bench · make lint
+# Each makes the virtual environment that it needs, says what it does, and can be run again.
+#   PYTHON=python3.12   the interpreter to make it with (default: the first of 3.10 to 3.13 that is found)
+#   VENV=DIR            where it is made (default .venv)
+#   PIP_ARGS='...'      more arguments for pip install, for example another index
+VENV ?= .venv
+PYTHON ?=
+PIP_ARGS ?=
+TASK ?= pointmaze-v1
+OUT ?= runs/$(TASK)
+BENCH ?=
+ARGS ?=
+export PYTHON PIP_ARGS
+
+BIN := $(VENV)/bin
+ENSURE := ./scripts/make_venv $(VENV)
+
+# On x86-64 ROS comes as wheels in the virtual environment; a ROS that is sourced would be mixed with it.
+ifeq ($(shell uname -m),x86_64)
+unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH
+endif
+
+.PHONY: help demo test train bench lint clean
+help:
+	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
+	@echo "make test [ARGS='-k name']     all tests"
+	@echo "make train TASK=$(TASK)   train on a task, into runs/TASK; run it again to go on after a stop"
+	@echo "make bench [BENCH=name]        list the benchmarks, or run one"
+	@echo "make lint                      ruff and pyright"
+	@echo "make clean                     remove $(VENV) and build outputs (not runs/)"
+
+demo:
+	@$(ENSURE) sim,ros
+	@echo "== $(BIN)/ddiffpg demo $(ARGS)"
+	@$(BIN)/ddiffpg demo $(ARGS)
+
+test:
+	@$(ENSURE) dev
+	@echo "== $(BIN)/python -m pytest $(ARGS)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+train:
+	@$(ENSURE) train,export
+	@echo "== $(BIN)/ddiffpg train $(TASK) --out $(OUT) --resume $(ARGS)"
+	@$(BIN)/ddiffpg train $(TASK) --out $(OUT) --resume $(ARGS)
+
+bench:
+	@$(ENSURE) dev
+	@echo "== $(BIN)/ddiffpg bench $(BENCH) $(ARGS)"
+	@$(BIN)/ddiffpg bench $(BENCH) $(ARGS)
+
+lint:
+	@$(ENSURE) dev
+	@echo "== ruff check, pyright"
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -1,0 +1,61 @@
+"""Arguments that several subcommands share, and a parser whose errors are one line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import BAD_INPUT, BadInput
+
+
+class Parser(argparse.ArgumentParser):
+    """No abbreviated flags, so that a new one never changes what a script means."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE|-", help="write the result as JSON to FILE, or - for standard output")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=not_negative, default=0, metavar="N", help="seed of all randomness (default 0)")
+
+
+def add_episodes(parser: argparse.ArgumentParser, default: int | None, what: str) -> None:
+    shown = "the run's own setting" if default is None else str(default)
+    parser.add_argument("--episodes", type=positive, default=default, metavar="N", help=f"{what} (default {shown})")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number of at least 0."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return value
+
+
+def existing_file(flag: str, path: Path) -> Path:
+    """``path``, if there is a file to read; BadInput naming the flag where not."""
+    if path.is_dir():
+        raise BadInput(f"{flag} {path}: is a directory, expected a file")
+    if not path.exists():
+        raise BadInput(f"{flag} {path}: no such file")
+    return path

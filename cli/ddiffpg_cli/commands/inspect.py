@@ -1,0 +1,67 @@
+"""``ddiffpg inspect``: what a policy file says about itself."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..arguments import add_json, existing_file
+from ..errors import OK
+from ..output import check_json_target, share, table, text_out, write_json
+
+HELP = {"inspect": "check a policy file and print its contract: observation, action, modes, where it came from"}
+
+
+def configure(name: str, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the policy")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ddiffpg.policy import Policy
+
+    check_json_target(args.json)
+    contract = Policy.load(existing_file("FILE", args.file)).contract
+    print(describe(contract), file=text_out(args.json))
+    write_json(dataclasses.asdict(contract), args.json)
+    return OK
+
+
+def describe(contract: Any) -> str:
+    """The contract for people to read."""
+    parts = [_facts(contract), _observation(contract), _action(contract), _modes(contract)]
+    return "\n\n".join(parts)
+
+
+def _facts(contract: Any) -> str:
+    training = contract.training
+    rows = [
+        ("task", contract.task),
+        ("robot", f"{contract.robot}, radius {contract.robot_radius:g} m"),
+        ("rate", f"{contract.rate_hz:g} Hz, at most {contract.max_steps} steps"),
+        ("way", f"{', '.join(contract.path)}; off it at {contract.path_tolerance:g} m"),
+        ("denoising steps", f"{contract.denoising_steps}, {contract.noise_dim} numbers of noise"),
+        ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
+        ("contract", f"version {contract.version}"),
+    ]
+    return table(("", ""), rows).lstrip("\n").lstrip()
+
+
+def _observation(contract: Any) -> str:
+    rows = [(i, f.name, f.source, f.joint or "", f.unit) for i, f in enumerate(contract.observation)]
+    return table(("observation", "name", "source", "joint", "unit"), rows)
+
+
+def _action(contract: Any) -> str:
+    rows = [(i, f.name, f.joint or "", f.unit, f"{f.low:g}", f"{f.high:g}") for i, f in enumerate(contract.action)]
+    return f"action kind {contract.action_kind}\n" + table(("action", "name", "joint", "unit", "low", "high"), rows)
+
+
+def _modes(contract: Any) -> str:
+    rows = []
+    for m in contract.modes:
+        end = ", ".join(f"{c:.2f}" for c in m.path[-1])
+        rows.append((m.id, share(m.success), share(m.adherence), share(m.returns), f"{m.mean_steps:.0f}", f"({end})"))
+    return table(("mode", "success", "adherence", "return", "steps", "ends at"), rows)

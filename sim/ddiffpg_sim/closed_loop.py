@@ -1,0 +1,98 @@
+"""The closed loop without ROS: the robot's own Controller drives the simulated robot, one tick a control period."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ddiffpg.controller import Controller
+from ddiffpg.decision import Decision, Operator
+from ddiffpg.obstacles import Box, Cylinder, Obstacles, Shape
+
+from .obstacles import Obstacle
+from .robot import SimRobot
+
+
+class Scenario(Protocol):
+    """What stands in the way at each moment, such as an ``ObstacleScript``."""
+
+    def at(self, t: float) -> Sequence[Obstacle]:
+        """The obstacles that are there ``t`` seconds after the start."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How one run went. ``steps`` are control periods until the goal or the limit; ``collided``: an obstacle was
+    touched; ``modes``: the ids of the modes that drove, in order, without repeats in a row."""
+
+    success: bool
+    collided: bool
+    steps: int
+    modes: tuple[int, ...]
+
+    @property
+    def switches(self) -> int:
+        """How often another mode took over."""
+        return max(len(self.modes) - 1, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that ``ddiffpg run --json`` writes."""
+        return {"success": self.success, "collided": self.collided, "steps": self.steps,
+                "modes": list(self.modes), "switches": self.switches}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What an episode is run under. ``scan_beams`` > 0 gives the controller a laser scan of walls and obstacles
+    too, out to ``scan_range`` metres; ``max_steps`` is the limit in control periods."""
+
+    max_steps: int
+    scenario: Scenario | None = None
+    operator: Operator = field(default_factory=Operator)
+    scan_beams: int = 0
+    scan_range: float = 10.0
+
+
+def run_episode(
+    robot: SimRobot,
+    controller: Controller,
+    conditions: Conditions,
+    watch: Callable[[SimRobot, Decision], None] | None = None,
+) -> Episode:
+    """From where ``robot`` stands to the goal or the limit; ``watch`` sees every tick before it is carried out."""
+    modes: list[int] = []
+    state, steps = robot.state(), 0
+    while not robot.success and steps < conditions.max_steps:
+        if conditions.scenario is not None:
+            robot.set_obstacles(conditions.scenario.at(robot.time))
+        decision = controller.tick(robot.time, state, sense(robot, conditions), conditions.operator)
+        if decision.mode is not None and decision.mode not in modes[-1:]:
+            modes.append(decision.mode)
+        if watch is not None:
+            watch(robot, decision)
+        state = robot.step(decision.action)
+        steps += 1
+    return Episode(robot.success, robot.collided, steps, tuple(modes))
+
+
+def sense(robot: SimRobot, conditions: Conditions) -> Obstacles:
+    """What the controller is told: every obstacle as a declared shape, and the scan's hits where one is wanted."""
+    shapes = tuple(declared(obstacle) for obstacle in robot.obstacles)
+    if conditions.scan_beams == 0:
+        return Obstacles(robot.time, shapes)
+    angles, ranges = robot.scan(conditions.scan_beams, conditions.scan_range)
+    hit = np.isfinite(ranges)
+    rays = ranges[hit, None] * np.stack([np.cos(angles[hit]), np.sin(angles[hit])], axis=1)
+    return Obstacles(robot.time, shapes, robot.state().position[:2] + rays)
+
+
+def declared(obstacle: Obstacle) -> Shape:
+    """A simulated obstacle as the robot's side speaks of it: what it covers of the floor."""
+    x, y = obstacle.center[:2]
+    if obstacle.shape == "cylinder":
+        return Cylinder((x, y), obstacle.half_size[0])
+    return Box((x, y), (obstacle.half_size[0], obstacle.half_size[1]), obstacle.yaw)
