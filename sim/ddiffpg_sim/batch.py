@@ -1,5 +1,8 @@
 """Many episodes of one task at once, stepped natively by MuJoCo's own rollout pool."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's names come from compiled modules, which a type checker cannot see into.)
+
 from __future__ import annotations
 
 from collections.abc import Iterable

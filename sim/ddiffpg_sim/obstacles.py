@@ -5,6 +5,9 @@ goes or changes its shape the model is compiled anew, which takes less than a mi
 them costs anything while it is not there, and there may be any number.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's names come from compiled modules, which a type checker cannot see into.)
+
 from __future__ import annotations
 
 import math

@@ -170,10 +170,10 @@ class PointMaze:
         """The base keeps its heading and stays on the floor; it has no joints that it could report."""
         return RobotState(
             stamp=stamp,
-            position=(qpos[0], qpos[1], 0.0),
-            orientation=(1.0, 0.0, 0.0, 0.0),
-            linear_velocity=(qvel[0], qvel[1], 0.0),
-            angular_velocity=(0.0, 0.0, 0.0),
+            position=np.array([qpos[0], qpos[1], 0.0]),
+            orientation=np.array([1.0, 0.0, 0.0, 0.0]),
+            linear_velocity=np.array([qvel[0], qvel[1], 0.0]),
+            angular_velocity=np.zeros(3),
         )
 
     def success(self, qpos: np.ndarray) -> np.ndarray:
@@ -234,7 +234,7 @@ class PointMaze:
 
 
 def _blocks(maze: tuple[str, ...]) -> list[tuple[Cell, Cell]]:
-    """Cover the wall cells with rectangles (first cell, last cell), row by row, each as wide as it goes, then as deep."""
+    """Cover the wall cells with rectangles (first cell, last cell), row by row, as wide, then as deep as it goes."""
     left = {(r, c) for r, row in enumerate(maze) for c, cell in enumerate(row) if cell == "1"}
     blocks = []
     while left:

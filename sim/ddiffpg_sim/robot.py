@@ -1,5 +1,8 @@
 """One simulated robot, for closed-loop runs: commands in, state and scan out, obstacles at any time."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's names come from compiled modules, which a type checker cannot see into.)
+
 from __future__ import annotations
 
 import math

@@ -1,0 +1,149 @@
+"""Pictures of a run: the world from above, drawn with Pillow, and GIFs of it.
+
+x goes right and y goes up, as in RViz. ``gl.py`` draws the same scenes in three dimensions where
+that works; ``open_canvas`` there chooses.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .obstacles import Obstacle
+from .task import Task
+
+Color = tuple[int, int, int]
+
+FLOOR: Color = (240, 240, 236)
+WALL: Color = (88, 96, 106)
+GOAL: Color = (120, 200, 140)
+ROBOT: Color = (30, 90, 200)
+OBSTACLE: Color = (205, 70, 55)
+TRAIL: Color = (30, 90, 200)
+INK: Color = (30, 30, 30)
+_MODES: tuple[Color, ...] = (
+    (31, 119, 180),
+    (255, 127, 14),
+    (44, 160, 44),
+    (148, 103, 189),
+    (214, 39, 40),
+    (140, 86, 75),
+    (227, 119, 194),
+    (23, 190, 207),
+)
+_FINE = 2  # drawn this much larger, then made small again: smooth edges
+_CAPTION = 0.07  # height of the caption, as a share of the picture's width
+
+
+def mode_color(mode_id: int) -> Color:
+    """The colour of a mode, the same in every picture; grey for -1 (no mode)."""
+    return (130, 130, 130) if mode_id < 0 else _MODES[mode_id % len(_MODES)]
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """``points [P, 2]`` in metres, drawn ``width`` metres wide."""
+
+    points: np.ndarray
+    color: Color = TRAIL
+    width: float = 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is drawn over a task's walls and goals: lines first, then obstacles, then the robot (x, y)."""
+
+    robot: tuple[float, float] | None = None
+    robot_color: Color = ROBOT
+    lines: tuple[Line, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    caption: str = ""
+
+
+def draw(task: Task, scene: Scene, pixels: int = 480) -> Image.Image:
+    """``scene`` from above; the longer side of the world takes ``pixels``. A caption adds a line below."""
+    paper = _Paper(task, pixels * _FINE)
+    for wall in task.walls:
+        paper.polygon(_corners(wall.center, wall.half_size, 0.0), WALL)
+    for goal in task.goals:
+        paper.disc(goal, task.goal_radius, GOAL)
+    for line in scene.lines:
+        paper.line(line)
+    for obstacle in scene.obstacles:
+        if obstacle.shape == "cylinder":
+            paper.disc(obstacle.center[:2], obstacle.half_size[0], OBSTACLE)
+        else:
+            paper.polygon(_corners(obstacle.center[:2], obstacle.half_size[:2], obstacle.yaw), OBSTACLE)
+    if scene.robot is not None:
+        paper.disc(scene.robot, task.robot_radius, scene.robot_color)
+    picture = paper.image.reduce(_FINE)
+    return with_caption(picture, scene.caption) if scene.caption else picture
+
+
+def with_caption(picture: Image.Image, text: str) -> Image.Image:
+    """``picture`` with a line of ``text`` below, made to fit."""
+    height = max(14, round(picture.width * _CAPTION))
+    page = Image.new("RGB", (picture.width, picture.height + height), (255, 255, 255))
+    page.paste(picture, (0, 0))
+    size = height * 0.6
+    pen = ImageDraw.Draw(page)
+    width = pen.textlength(text, font=ImageFont.load_default(size))
+    font = ImageFont.load_default(size * min(1.0, (picture.width - 12) / max(width, 1.0)))
+    pen.text((6, picture.height + height / 2), text, fill=INK, font=font, anchor="lm")
+    return page
+
+
+def save_gif(frames: Iterable[Image.Image], path: str | os.PathLike[str], fps: float = 10.0) -> None:
+    """All ``frames`` as an endless GIF. ValueError where there is none; OSError where it cannot be written."""
+    # One set of colours for all frames keeps them from flickering and the file small.
+    rgb = [frame.convert("RGB") for frame in frames]
+    if not rgb:
+        raise ValueError("no frames to make a GIF of")
+    palette = rgb[-1].quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in rgb]
+    duration = max(20, round(1000 / fps))
+    indexed[0].save(
+        path, format="GIF", save_all=True, append_images=indexed[1:], duration=duration, loop=0, optimize=True
+    )
+
+
+def _corners(center: Iterable[float], half_size: Iterable[float], yaw: float) -> np.ndarray:
+    """A box's corners ``[4, 2]``."""
+    turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+    signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    return np.array([*center]) + (signs * np.array([*half_size])) @ turn.T
+
+
+class _Paper:
+    """A sheet as large as the walls reach, with a pen that speaks metres."""
+
+    def __init__(self, task: Task, pixels: int) -> None:
+        corners = np.concatenate([_corners(w.center, w.half_size, 0.0) for w in task.walls])
+        (self._left, _), (_, self._top) = corners.min(axis=0), corners.max(axis=0)
+        extent = corners.max(axis=0) - corners.min(axis=0)
+        self._scale = pixels / extent.max()
+        # A multiple of _FINE on each side, so that nothing is cut off when it is made small.
+        width, height = (round(side * self._scale / _FINE) * _FINE for side in extent)
+        self.image = Image.new("RGB", (width, height), FLOOR)
+        self._pen = ImageDraw.Draw(self.image)
+
+    def polygon(self, points: np.ndarray, color: Color) -> None:
+        self._pen.polygon(self._pixels(points), fill=color)
+
+    def disc(self, center: Iterable[float], radius: float, color: Color) -> None:
+        [(x, y)] = self._pixels(np.array([[*center]]))
+        r = radius * self._scale
+        self._pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
+
+    def line(self, line: Line) -> None:
+        points = self._pixels(np.asarray(line.points, float))
+        if len(points) > 1:
+            self._pen.line(points, fill=line.color, width=max(1, round(line.width * self._scale)), joint="curve")
+
+    def _pixels(self, points: np.ndarray) -> list[tuple[float, float]]:
+        return [((x - self._left) * self._scale, (self._top - y) * self._scale) for x, y in points.tolist()]
