@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import Odometry, Path
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as NavPath
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import LaserScan
+from std_msgs.msg import Int32
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ddiffpg.messages_node import EVENTS, LATCHED, LATEST
+from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
+from ddiffpg_cli.recorder_node import Recorder
 
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -32,6 +37,23 @@ TRANSITIONS = {
     "cleanup": Transition.TRANSITION_CLEANUP,
 }
 CUBE, CYLINDER = Marker.CUBE, Marker.CYLINDER
+
+
+def record_all(observer: Observer, folder: Path) -> Recorder:
+    """Record everything that robot and controller say to each other, and what is put in their way."""
+    topics = {
+        "odom": (Odometry, LATEST),
+        "scan": (LaserScan, SENSOR),
+        "cmd_vel": (TwistStamped, EVENTS),
+        "obstacles": (MarkerArray, EVENTS),
+        "sim_robot/status": (DiagnosticStatus, LATEST),
+        "controller/status": (DiagnosticStatus, LATEST),
+        "controller/mode": (Int32, LATCHED),
+        "controller/path": (NavPath, LATCHED),
+        "controller/markers": (MarkerArray, LATEST),
+        "/diagnostics": (DiagnosticArray, EVENTS),
+    }
+    return Recorder(observer.node, folder, topics)
 
 
 class NotSeen(TimeoutError):
@@ -71,7 +93,7 @@ class Observer:
         for kind, topic, qos, take in (
             (DiagnosticStatus, "controller/status", LATEST, self._take_controller),
             (DiagnosticStatus, "sim_robot/status", LATEST, self._take_robot),
-            (Path, "controller/path", LATCHED, self._take_path),
+            (NavPath, "controller/path", LATCHED, self._take_path),
             (Odometry, "odom", LATEST, self._take_odom),
             (TwistStamped, "cmd_vel", EVENTS, self._take_command),
         ):
@@ -91,7 +113,7 @@ class Observer:
     def _take_robot(self, message: DiagnosticStatus) -> None:
         self.robot = values_of(message)
 
-    def _take_path(self, message: Path) -> None:
+    def _take_path(self, message: NavPath) -> None:
         self.way = [(p.pose.position.x, p.pose.position.y) for p in message.poses]
 
     def _take_odom(self, message: Odometry) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import random
@@ -71,12 +72,17 @@ def private_domain(folder: Path) -> Iterator[dict[str, str]]:
             "ROS_DOMAIN_ID": str(domain),
             "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-            "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
-            "FASTRTPS_DEFAULT_PROFILES_FILE": str(profile),  # its name up to Jazzy
+            _profile_variable(): str(profile),
             "ROS_LOG_DIR": str(folder / "log"),
         }
     finally:
         lock.close()
+
+
+def _profile_variable() -> str:
+    """Where Fast DDS looks for its profile: renamed with Kilted, which warns of the old name."""
+    kilted = importlib.util.find_spec("rclpy.experimental") is not None
+    return "FASTDDS_DEFAULT_PROFILES_FILE" if kilted else "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 def _claim_domain() -> tuple[IO[str], int]:

@@ -36,15 +36,17 @@ ODOM, BASE = "odom", "base_link"
 CATCH_UP = 0.5  # s; a machine that falls further behind than this lets simulated time slip instead
 
 PARAMETERS = (
-    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed=True),
-    ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed=True),
-    ParameterSpec("rate", 50.0, "odometry and simulation rate, Hz", low=1.0, high=500.0, fixed=True),
-    ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed=True),
-    ParameterSpec("scan_beams", 180, "beams all around of the scan; 0 publishes none", low=0, high=4096, fixed=True),
-    ParameterSpec("scan_range", 8.0, "longest range of the scan, m", low=0.1, high=100.0, fixed=True),
+    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed="running"),
+    ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed="running"),
+    ParameterSpec("rate", 50.0, "odometry and simulation rate, Hz", low=1.0, high=500.0, fixed="running"),
+    ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed="running"),
+    ParameterSpec(
+        "scan_beams", 180, "beams all around of the scan; 0 publishes none", low=0, high=4096, fixed="running"
+    ),
+    ParameterSpec("scan_range", 8.0, "longest range of the scan, m", low=0.1, high=100.0, fixed="running"),
     ParameterSpec("command_timeout", 0.5, "stop after this long without a command, s", low=0.02, high=10.0),
     ParameterSpec(
-        "executor", "single", "which rclpy executor spins the node", choices=("single", "events"), fixed=True
+        "executor", "single", "which rclpy executor spins the node", choices=("single", "events"), fixed="running"
     ),
 )
 
@@ -81,8 +83,8 @@ class SimRobotNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_robot")
-        self._parameters = Parameters(self, PARAMETERS, frozen=lambda: True)
-        p = self._parameters
+        self._settings = Parameters(self, PARAMETERS, frozen=lambda fixed: True)
+        p = self._settings
         self.executor_name = p["executor"]
         self._period = 1.0 / p["rate"]
         self._robot = SimRobot(tasks.make(p["task"]), p["seed"])
@@ -93,7 +95,7 @@ class SimRobotNode(Node):
         self._episode, self._ticks, self._slipped = 0, 0, 0.0
         self._make_interfaces()
         self._simulated_until = time.monotonic()
-        self._timer = self.create_timer(self._period, self._tick)
+        self._clockwork = self.create_timer(self._period, self._tick)
 
     # ---- what run() asks of a node ---------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class SimRobotNode(Node):
         return None
 
     def close(self) -> None:
-        self._timer.cancel()
+        self._clockwork.cancel()
 
     # ---- in --------------------------------------------------------------------------------------
 
@@ -136,12 +138,12 @@ class SimRobotNode(Node):
         self._place_obstacles()
         for _ in range(self._due()):
             now = time.monotonic()
-            velocity = self._command.at(now, self._parameters["command_timeout"])
+            velocity = self._command.at(now, self._settings["command_timeout"])
             turn = rotation(np.asarray(self._robot.state().orientation, float))
             self._robot.advance((turn @ velocity)[: self._action_dim], self._period)
         self._ticks += 1
         self._publish_odometry()
-        if self._every(self._parameters["scan_rate"]):
+        if self._every(self._settings["scan_rate"]):
             self._publish_scan()
             self._publish_status()
 
@@ -184,10 +186,10 @@ class SimRobotNode(Node):
         self._odom.publish(odometry(self._robot.state(), header(stamp, ODOM), BASE))
 
     def _publish_scan(self) -> None:
-        beams = self._parameters["scan_beams"]
+        beams = self._settings["scan_beams"]
         if beams == 0:
             return
-        longest = self._parameters["scan_range"]
+        longest = self._settings["scan_range"]
         angles, ranges = self._robot.scan(beams, longest)
         message = LaserScan(header=header(self.get_clock().now().to_msg(), BASE))
         yaw = planar_pose(self._robot.state())[2]  # the robot's scan is in the world's directions
@@ -204,7 +206,7 @@ class SimRobotNode(Node):
 
     def _values(self) -> dict[str, Any]:
         return {
-            "task": self._parameters["task"],
+            "task": self._settings["task"],
             "episode": self._episode,
             "time": f"{self._robot.time:.3f}",
             "success": self._robot.success,

@@ -1,0 +1,82 @@
+"""The picture and the video of the demo, drawn after the run from what was heard in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddiffpg.contract import Contract
+
+PIXELS = 480
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One control tick: time (s), the robot's ``position`` (m), the mode (-1: none), the obstacle and its size (m)."""
+
+    time: float
+    position: tuple[float, float]
+    mode: int
+    obstacle: tuple[float, float] | None
+    size: tuple[float, float, float]
+
+
+def write_pictures(contract: Contract, samples: Sequence[Sample], out: Path) -> list[Path]:
+    """``demo.png`` (the whole drive) and ``demo.gif`` (tick by tick) in ``out``; returns their paths."""
+    from ddiffpg_sim import tasks
+    from ddiffpg_sim.gl import open_canvas
+    from ddiffpg_sim.render import save_gif
+
+    canvas = open_canvas(tasks.make(contract.task), PIXELS)
+    try:
+        frames = [canvas.draw(_scene(contract, samples[: i + 1])) for i in range(len(samples))]
+    finally:
+        canvas.close()
+    picture, video = out / "demo.png", out / "demo.gif"
+    frames[-1].save(picture)
+    save_gif(frames, video, fps=contract.rate_hz)
+    return [picture, video]
+
+
+def _scene(contract: Contract, samples: Sequence[Sample]):
+    """All ways faint, the trail so far in the colours of its modes, the obstacle, the robot."""
+    from ddiffpg_sim.render import Line, Scene, mode_color
+
+    now = samples[-1]
+    ways = [Line(np.array(m.path, float)[:, :2], _faint(mode_color(m.id)), 0.05) for m in contract.modes]
+    return Scene(
+        robot=now.position,
+        robot_color=mode_color(now.mode),
+        lines=(*ways, *_trail(samples)),
+        obstacles=_obstacles(now),
+        caption=f"{now.time:4.1f} s   " + (f"mode {now.mode}" if now.mode >= 0 else "no way"),
+    )
+
+
+def _trail(samples: Sequence[Sample]) -> list:
+    """A line for each stretch of the same mode, each beginning where the one before ended."""
+    from ddiffpg_sim.render import Line, mode_color
+
+    starts = [0, *(i for i in range(1, len(samples)) if samples[i].mode != samples[i - 1].mode)]
+    ends = [*starts[1:], len(samples) - 1]
+    return [
+        Line(np.array([s.position for s in samples[a : b + 1]]), mode_color(samples[a].mode), 0.06)
+        for a, b in zip(starts, ends)
+    ]
+
+
+def _obstacles(sample: Sample) -> tuple:
+    from ddiffpg_sim.obstacles import Obstacle
+
+    if sample.obstacle is None:
+        return ()
+    half = tuple(side / 2 for side in sample.size)
+    return (Obstacle(0, "box", (*sample.obstacle, half[2]), half),)
+
+
+def _faint(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    r, g, b = (round(0.35 * c + 0.65 * 240) for c in color)
+    return r, g, b

@@ -1,0 +1,217 @@
+"""What the controller hears: subscriptions, the last readings, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from nav_msgs.msg import OccupancyGrid, Odometry
+from rclpy.node import Node
+from sensor_msgs.msg import JointState as JointStateMessage
+from sensor_msgs.msg import LaserScan
+from visualization_msgs.msg import MarkerArray
+
+from ddiffpg.contract import Contract
+from ddiffpg.marker_obstacles import MarkerBook, MarkerObstacle, Pose2
+from ddiffpg.messages_node import EVENTS, LATCHED, SENSOR
+from ddiffpg.observation import JointState, RobotState
+from ddiffpg.obstacles import Box, Cylinder, Obstacles, Shape
+from ddiffpg.parameters_node import Parameters, ParameterSpec
+from ddiffpg.readings import (
+    ScanError,
+    planar_pose,
+    read_grid,
+    read_joints,
+    read_odometry,
+    read_scan,
+    seconds,
+    with_joints,
+)
+
+PARAMETERS = (
+    ParameterSpec("odom_frame", "odom", "frame of the odometry, in which the policy's ways are", fixed="configured"),
+    ParameterSpec("base_frame", "base_link", "frame of the robot's body", fixed="configured"),
+    ParameterSpec("odom_topic", "odom", "nav_msgs/Odometry", fixed="configured"),
+    ParameterSpec(
+        "joint_topic", "joint_states", "sensor_msgs/JointState, where the policy reads joints", fixed="configured"
+    ),
+    ParameterSpec("scan_topic", "scan", "sensor_msgs/LaserScan; empty: none is listened to", fixed="configured"),
+    ParameterSpec("map_topic", "map", "nav_msgs/OccupancyGrid; empty: none is listened to", fixed="configured"),
+    ParameterSpec(
+        "obstacle_topic", "obstacles", "visualization_msgs/MarkerArray of boxes and cylinders", fixed="configured"
+    ),
+    ParameterSpec(
+        "scan_pose", [0.0, 0.0, 0.0], "x, y, yaw of the scanner on the robot's body [m, rad]", fixed="configured"
+    ),
+    ParameterSpec(
+        "stamps",
+        "header",
+        "age of readings: by their header's stamp (clocks must agree) or by when they were received",
+        choices=("header", "receipt"),
+        fixed="configured",
+    ),
+)
+MAP_REACH = 3.0  # m around the policy's ways within which cells of the map count
+
+
+class Inputs:
+    """The last of every reading. ``clock`` gives the time in seconds that the controller's ticks use."""
+
+    def __init__(self, node: Node, contract: Contract, settings: Parameters, clock: Callable[[], float]) -> None:
+        if len(settings["scan_pose"]) != 3 or not np.isfinite(settings["scan_pose"]).all():
+            raise ValueError(f"parameter scan_pose is {settings['scan_pose']}: expected three finite numbers")
+        self._node, self._settings, self._clock = node, settings, clock
+        self._region = _region(contract)
+        self._joint_names = {f.joint for f in contract.observation if f.joint} | {
+            a.joint for a in contract.action if a.joint
+        }
+        self._robot: RobotState | None = None
+        self._joints: dict[str, JointState] = {}
+        self._joint_stamps = dict.fromkeys(self._joint_names, -math.inf)
+        self._book = MarkerBook(self._locate)
+        self._declared: tuple[MarkerObstacle, ...] = ()
+        self._shapes: tuple[Shape, ...] = ()
+        self._points: dict[str, np.ndarray] = {}
+        self._scan_stamp: float | None = None
+        self._faults: dict[str, str] = {}
+        self.obstacle_messages = 0
+        self._subscriptions = self._subscribe()
+
+    def _subscribe(self) -> list[Any]:
+        wanted = [
+            (Odometry, "odom_topic", self._on_odometry, SENSOR),
+            (LaserScan, "scan_topic", self._on_scan, SENSOR),
+            (OccupancyGrid, "map_topic", self._on_map, LATCHED),
+            (MarkerArray, "obstacle_topic", self._on_obstacles, EVENTS),
+        ]
+        if self._joint_names:
+            wanted.append((JointStateMessage, "joint_topic", self._on_joints, SENSOR))
+        return [
+            self._node.create_subscription(kind, self._settings[topic], callback, qos)
+            for kind, topic, callback, qos in wanted
+            if self._settings[topic]
+        ]
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    # ---- what the controller asks -------------------------------------------------------------------
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What was refused and has not been made good since, one sentence each."""
+        return (*self._faults.values(), *self._book.faults)
+
+    @property
+    def shapes(self) -> tuple[MarkerObstacle, ...]:
+        """The obstacles that are declared now."""
+        return self._declared
+
+    def state(self) -> RobotState | None:
+        """The robot as last measured; None before the first odometry."""
+        if self._robot is None or not self._joint_names:
+            return self._robot
+        return with_joints(self._robot, self._joints, min(self._joint_stamps.values()))
+
+    def obstacles(self, now: float) -> Obstacles | None:
+        """What is in the way; None before anything was heard of it.
+
+        An obstacle or a map that could not be read makes everything known about obstacles stale: the
+        controller then holds, instead of driving through what it did not understand.
+        """
+        declared = self._book.at(now)
+        if declared != self._declared:
+            self._declared, self._shapes = declared, tuple(_shape(o) for o in declared)
+        if self._book.faults or "map" in self._faults:
+            return Obstacles(-math.inf, self._shapes, self._all_points())
+        if self._scan_stamp is None and not self._points and not self.obstacle_messages:
+            return None
+        return Obstacles(now if self._scan_stamp is None else self._scan_stamp, self._shapes, self._all_points())
+
+    def _all_points(self) -> np.ndarray:
+        return np.concatenate([np.empty((0, 2)), *self._points.values()])
+
+    # ---- what comes in -------------------------------------------------------------------------------
+
+    def _on_odometry(self, message: Odometry) -> None:
+        frame, expected = message.header.frame_id, self._settings["odom_frame"]
+        if frame not in ("", expected):
+            self._faults["odometry"] = f"odometry is in frame '{frame}': parameter odom_frame says '{expected}'"
+            return
+        self._faults.pop("odometry", None)
+        self._robot = read_odometry(message, self._stamp(message.header))
+
+    def _on_joints(self, message: JointStateMessage) -> None:
+        """A message may tell of some of the joints only; each is as fresh as its own last reading."""
+        read = {name: joint for name, joint in read_joints(message).items() if name in self._joint_names}
+        self._joints = {**self._joints, **read}
+        self._joint_stamps.update(dict.fromkeys(read, self._stamp(message.header)))
+
+    def _on_scan(self, message: LaserScan) -> None:
+        stamp = self._stamp(message.header)
+        if self._robot is None:
+            return
+        try:
+            self._points["scan"] = read_scan(message, self._scanner(stamp))
+        except ScanError as error:
+            self._faults["scan"] = f"scan refused: {error}"
+            return
+        self._scan_stamp = stamp
+        self._faults.pop("scan", None)
+
+    def _on_map(self, message: OccupancyGrid) -> None:
+        frame, expected = message.header.frame_id, self._settings["odom_frame"]
+        try:
+            if frame not in ("", expected):
+                raise ScanError(f"it is in frame '{frame}', expected '{expected}'")
+            self._points["map"] = read_grid(message, self._region)
+            self._faults.pop("map", None)
+        except ScanError as error:
+            self._faults["map"] = f"map refused: {error}"
+
+    def _on_obstacles(self, message: MarkerArray) -> None:
+        self._book.update(message.markers, self._clock())
+        self.obstacle_messages += 1
+
+    # ---- frames and times ----------------------------------------------------------------------------
+
+    def _stamp(self, header: Any) -> float:
+        """Seconds. A header that was never stamped (zero) counts from its receipt."""
+        stamp = seconds(header.stamp)
+        return stamp if stamp > 0 and self._settings["stamps"] == "header" else self._clock()
+
+    def _locate(self, frame: str) -> Pose2 | None:
+        if frame in ("", self._settings["odom_frame"]):
+            return (0.0, 0.0, 0.0)
+        if frame != self._settings["base_frame"] or self._robot is None:
+            return None
+        pose = planar_pose(self._robot)
+        return pose if np.isfinite(pose).all() else None
+
+    def _scanner(self, stamp: float) -> Pose2:
+        """The scanner's pose in the odometry frame when the scan was taken."""
+        assert self._robot is not None
+        since = float(np.clip(stamp - self._robot.stamp, -0.2, 0.2))
+        moved = replace(self._robot, position=self._robot.position + since * self._robot.linear_velocity)
+        x, y, yaw = planar_pose(moved)
+        dx, dy, turn = self._settings["scan_pose"]
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        return (x + cos * dx - sin * dy, y + sin * dx + cos * dy, yaw + turn)
+
+
+def _shape(obstacle: MarkerObstacle) -> Shape:
+    x, y, _ = obstacle.center
+    if obstacle.shape == "cylinder":
+        return Cylinder((x, y), obstacle.half_size[0])
+    return Box((x, y), obstacle.half_size[:2], obstacle.yaw)
+
+
+def _region(contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """The rectangle (low [2], high [2]) around the policy's ways in which the map matters."""
+    points = np.concatenate([np.array(mode.path, float)[:, :2] for mode in contract.modes])
+    return points.min(axis=0) - MAP_REACH, points.max(axis=0) + MAP_REACH

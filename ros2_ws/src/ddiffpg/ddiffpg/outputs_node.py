@@ -1,0 +1,212 @@
+"""What the controller says: the command, its status, the chosen way, markers and diagnostics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Path
+from rclpy.duration import Duration
+from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray, Int32
+from visualization_msgs.msg import MarkerArray
+
+from ddiffpg import markers_node as markers
+from ddiffpg import messages_node as messages
+from ddiffpg.contract import Contract, ContractError
+from ddiffpg.decision import ARRIVED, DRIVE, OFF, Decision
+from ddiffpg.latency import Deadlines, StageTimes
+from ddiffpg.marker_obstacles import MarkerObstacle
+from ddiffpg.observation import RobotState
+from ddiffpg.parameters_node import Parameters, ParameterSpec
+from ddiffpg.readings import rotation
+
+PARAMETERS = (
+    ParameterSpec(
+        "command_topic",
+        "",
+        "where commands go; empty: cmd_vel (TwistStamped) for base_velocity, forward_position_controller/commands or "
+        "forward_effort_controller/commands (Float64MultiArray) for joints",
+        fixed="configured",
+    ),
+)
+TOPICS = {
+    "base_velocity": "cmd_vel",
+    "joint_position": "forward_position_controller/commands",
+    "joint_effort": "forward_effort_controller/commands",
+}
+AXES = ("vx", "vy", "vz", "wx", "wy", "wz")
+DRAW_SECONDS = 0.5  # between pictures of the same way
+ACK_SECONDS = 0.5
+
+
+class Command:
+    """Sends actions in the form that the contract's action kind asks for.
+
+    A base velocity is in the odometry frame; on ``cmd_vel`` it goes in the robot's own frame.
+    Raises ContractError where an action field has no place in a twist.
+    """
+
+    def __init__(self, node: Node, contract: Contract, settings: Parameters) -> None:
+        self._node, self._contract, self._frame = node, contract, settings["base_frame"]
+        self._twist = contract.action_kind == "base_velocity"
+        if self._twist:
+            self._axes = [_axis(i, field.name) for i, field in enumerate(contract.action)]
+        kind: Any = TwistStamped if self._twist else Float64MultiArray
+        topic = settings["command_topic"] or TOPICS[contract.action_kind]
+        self._publisher = node.create_publisher(kind, topic, messages.LATEST)
+        self._turn = np.eye(3)
+        self._joints = [field.joint or field.name for field in contract.action]
+
+    def send(self, action: np.ndarray, state: RobotState | None) -> None:
+        """``action [A]`` in physical units."""
+        if not np.isfinite(action).all():
+            raise ValueError(f"the command {action.tolist()} is not finite")
+        self._publisher.publish(self._as_twist(action, state) if self._twist else self._as_joints(action))
+
+    def stop(self, state: RobotState | None) -> None:
+        """Stand still, and wait until that has been received: no velocity, no effort, or the joints where they are.
+
+        Joints whose position is not known get no command: any would be a jump.
+        """
+        action = self._standing(state)
+        if action is not None:
+            self.send(action, state)
+            self._publisher.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
+
+    def close(self) -> None:
+        self._node.destroy_publisher(self._publisher)
+
+    def _standing(self, state: RobotState | None) -> np.ndarray | None:
+        if self._contract.action_kind != "joint_position":
+            return np.zeros(len(self._contract.action))
+        known = {} if state is None else state.joints
+        positions = np.array([known[j].position if j in known else math.nan for j in self._joints])
+        return positions if np.isfinite(positions).all() else None
+
+    def _as_twist(self, action: np.ndarray, state: RobotState | None) -> TwistStamped:
+        velocity = np.zeros(6)
+        velocity[self._axes] = action
+        if state is not None:
+            turn = rotation(np.asarray(state.orientation, float)).T
+            self._turn = turn if np.isfinite(turn).all() else self._turn  # while stopping blind: as it last was
+        stamp = self._node.get_clock().now().to_msg()
+        return messages.twist(stamp, self._frame, self._turn @ velocity[:3], self._turn @ velocity[3:])
+
+    def _as_joints(self, action: np.ndarray) -> Float64MultiArray:
+        return messages.joint_command(self._joints, action)
+
+
+def _axis(index: int, name: str) -> int:
+    if name not in AXES:
+        raise ContractError(f"action[{index}].name", name, f"for a base velocity one of {AXES}")
+    return AXES.index(name)
+
+
+class Report:
+    """Publishes what was decided and why, the way chosen, and how long it took."""
+
+    def __init__(self, node: Node, contract: Contract, settings: Parameters, period: float) -> None:
+        self._node, self._contract, self._frame = node, contract, settings["odom_frame"]
+        self._status = node.create_publisher(DiagnosticStatus, "~/status", messages.LATEST)
+        self._mode = node.create_publisher(Int32, "~/mode", messages.LATCHED)
+        self._path = node.create_publisher(Path, "~/path", messages.LATCHED)
+        self._markers = node.create_publisher(MarkerArray, "~/markers", messages.LATEST)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", messages.EVENTS)
+        self._publishers = [self._status, self._mode, self._path, self._markers, self._diagnostics]
+        self.times, self.deadlines = StageTimes(), Deadlines(period)
+        self._missed_before = 0
+        self._drawn_mode: int | None = None
+        self._drawn_at = -math.inf
+        self._last: Decision | None = None
+
+    def close(self) -> None:
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+
+    def decision(
+        self,
+        decision: Decision,
+        shapes: tuple[MarkerObstacle, ...],
+        faults: tuple[str, ...],
+        more: Mapping[str, object],
+    ) -> None:
+        """Say what one tick decided. ``faults`` are the inputs' own, ``more`` goes into the status as it is."""
+        self._last = decision
+        mode = -1 if decision.mode is None else decision.mode
+        level = "ok" if decision.state in (DRIVE, ARRIVED, OFF) and not faults else "warn"
+        text = "; ".join((f"{decision.state}: {decision.reason}", *faults))
+        values = {**_values(decision), "faults": "; ".join(faults), **more}
+        self._status.publish(messages.status(self._name, level, text, values))
+        self._mode.publish(Int32(data=mode))
+        self._draw(decision, shapes)
+
+    def fault(self, error: str) -> None:
+        """The controller has ended because of ``error``."""
+        values = {"state": "FAULT", "reason": error, "mode": -1}
+        self._status.publish(messages.status(self._name, "error", f"FAULT: {error}", values))
+
+    def stopped(self) -> None:
+        """The controller is not active any more."""
+        values = {"state": "INACTIVE", "reason": "not active", "mode": -1}
+        self._status.publish(messages.status(self._name, "ok", "INACTIVE: not active", values))
+        self._mode.publish(Int32(data=-1))
+
+    def diagnose(self) -> None:
+        """Latency and missed deadlines since activation on /diagnostics."""
+        missed = self.deadlines.missed
+        late, self._missed_before = missed > self._missed_before, missed
+        values: dict[str, object] = {"ticks": self.deadlines.ticks, "missed_deadlines": missed}
+        for stage, s in self.times.summary().items():
+            values[f"{stage} p50/p99/max ms"] = f"{s.p50:.3f}/{s.p99:.3f}/{s.worst:.3f}"
+        text = "deadlines missed in the last second" if late else "in time"
+        latency = messages.status(f"{self._name}: latency", "warn" if late else "ok", text, values)
+        array = DiagnosticArray(status=[latency, self._policy_status()])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    @property
+    def _name(self) -> str:
+        return self._node.get_fully_qualified_name().lstrip("/")
+
+    def _policy_status(self) -> DiagnosticStatus:
+        c, last = self._contract, self._last
+        values = {"task": c.task, "robot": c.robot, "modes": list(c.mode_ids), "commit": c.training.commit}
+        state = "not active" if last is None else f"{last.state}: {last.reason}"
+        return messages.status(f"{self._name}: policy", "ok", state, values)
+
+    def _draw(self, decision: Decision, shapes: tuple[MarkerObstacle, ...]) -> None:
+        """The way and the markers: at once when the mode changes, now and then otherwise."""
+        now = time.monotonic()
+        if decision.mode == self._drawn_mode and now - self._drawn_at < DRAW_SECONDS:
+            return
+        self._drawn_mode, self._drawn_at = decision.mode, now
+        head = messages.header(self._node.get_clock().now().to_msg(), self._frame)
+        self._path.publish(messages.path(head.stamp, self._frame, decision.corridor))
+        self._markers.publish(
+            markers.picture(head, self._contract.modes, decision.ways, decision.corridor, shapes, 3 * DRAW_SECONDS)
+        )
+
+
+def _values(decision: Decision) -> dict[str, object]:
+    """A decision as the key-value pairs of the status."""
+    return {
+        "state": decision.state,
+        "reason": decision.reason,
+        "mode": -1 if decision.mode is None else decision.mode,
+        "limited_by": ",".join(decision.limited_by),
+        "action": _numbers(decision.action),
+        "wanted": _numbers(decision.wanted),
+        "free_modes": ",".join(str(way.id) for way in decision.ways if way.free),
+        "clearance_m": ",".join(f"{way.id}:{way.clearance:.3f}" for way in decision.ways),
+        "length_m": ",".join(f"{way.id}:{way.length:.2f}" for way in decision.ways),
+    }
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ",".join(f"{value:.4f}" for value in values)
