@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments import add_episodes, add_json, add_seed
-from ..errors import BadInput
+from ..errors import OK, BadInput
+from ..output import check_json_target, share, table, text_out, write_json
+
+if TYPE_CHECKING:
+    from ddiffpg_core.evaluate import Report
 
 HELP = {"eval": "measure a run or a policy file mode by mode: success, adherence, return, steps"}
 
@@ -19,4 +24,39 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_json_target(args.json)
+    if not args.what.exists():
+        raise BadInput(f"RUN_OR_POLICY {args.what}: no such file or directory")
+    report = _evaluate_run(args) if args.what.is_dir() else _evaluate_policy(args)
+    print(describe(report), file=text_out(args.json))
+    write_json(report.to_dict(), args.json)
+    return OK
+
+
+def _evaluate_policy(args: argparse.Namespace) -> Report:
+    from ddiffpg.policy import Policy
+
+    from ..policy_evaluation import evaluate_policy
+    from .run import find_task
+
+    policy = Policy.load(args.what)
+    return evaluate_policy(policy, find_task(policy.contract.task, args.what), args.episodes, args.seed)
+
+
+def _evaluate_run(args: argparse.Namespace) -> Report:
     raise BadInput("not there yet")
+
+
+def describe(report: Report) -> str:
+    """The evaluation for people to read."""
+    rows = [
+        (m.id, share(m.success), share(m.adherence), share(m.returns),
+         "-" if m.mean_steps is None else f"{m.mean_steps:.0f}", "yes" if m.learned else "no")
+        for m in report.modes
+    ]  # fmt: skip
+    shares = ", ".join(f"mode {i}: {share(s)}" for i, s in report.mode_share.items())
+    return (
+        f"{report.task}, {report.episodes} episodes a mode, seed {report.seed}: {report.modes_learned} modes learned\n"
+        + table(("mode", "success", "adherence", "return", "steps", "learned"), rows)
+        + f"\nunconditioned: success {share(report.unconditioned_success)}; of these {shares or 'no mode'}"
+    )
