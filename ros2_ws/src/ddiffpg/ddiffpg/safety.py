@@ -1,0 +1,156 @@
+"""The last say on every command: pure functions that can only make it more conservative.
+
+Two rates bound how fast a command may change. In ordinary driving, starting, stopping and switching
+included, it changes by at most ``max_acceleration``. Only towards zero, on a fault or before an
+obstacle, may it change faster: by at most ``emergency_deceleration``. A command of zero is always
+within the limits, and it is never exceeded or reversed on the way there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddiffpg.contract import Contract, ContractError
+from ddiffpg.obstacles import Approach
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What a command may be: ``low [A]`` and ``high [A]`` in its units, with zero between them; at most
+    ``max_speed`` (m/s) in the plane, whose two components are ``planar``; changing by at most
+    ``max_acceleration``, in an emergency ``emergency_deceleration`` (m/s^2, over the whole vector)."""
+
+    low: np.ndarray
+    high: np.ndarray
+    planar: tuple[int, int]
+    max_speed: float
+    max_acceleration: float
+    emergency_deceleration: float
+
+
+@dataclass(frozen=True)
+class Braking:
+    """How to come near something: closer than ``stop_distance`` (m, from the robot's centre) it is not
+    approached faster than ``contact_speed`` (m/s); before that, no faster than ``deceleration`` (m/s^2)
+    can take away after ``reaction_time`` (s)."""
+
+    stop_distance: float
+    deceleration: float
+    reaction_time: float
+    contact_speed: float = 0.0
+
+
+Scene = tuple[Approach, Braking]
+
+
+def planar_fields(contract: Contract) -> tuple[int, int]:
+    """Where the velocity in the plane stands in the action. ContractError where the action is none that
+    can be stopped by sending zero."""
+    if contract.action_kind != "base_velocity":
+        raise ContractError("action_kind", contract.action_kind, "base_velocity (no safe stop is known for others)")
+    names = [f.name for f in contract.action]
+    for name in ("vx", "vy"):
+        if name not in names:
+            raise ContractError("action", names, f"a field '{name}' for base_velocity")
+    for i, field in enumerate(contract.action):
+        if not field.low <= 0.0 <= field.high:
+            raise ContractError(f"action[{i}].low", field.low, "limits with zero between them, so that it can stop")
+    return names.index("vx"), names.index("vy")
+
+
+def within_limits(wanted: np.ndarray, limits: Limits) -> np.ndarray:
+    """``wanted [A]`` cut to its limits; all zero where any of it is not a number."""
+    if np.isnan(wanted).any():
+        return np.zeros(len(limits.low))
+    return np.clip(wanted, limits.low, limits.high).astype(float)
+
+
+def within_speed(action: np.ndarray, limits: Limits) -> np.ndarray:
+    """``action [A]`` (within its limits) scaled as a whole so that it is no faster in the plane than ``max_speed``."""
+    speed = math.hypot(*action[list(limits.planar)])
+    return action if speed <= limits.max_speed else action * (limits.max_speed / speed)
+
+
+def slew(previous: np.ndarray, target: np.ndarray, step: float) -> np.ndarray:
+    """From ``previous [A]`` straight towards ``target [A]``, by at most ``step``."""
+    change = target - previous
+    size = float(np.linalg.norm(change))
+    return target if size <= step else previous + change * (step / size)
+
+
+def allowed_speed(distance: np.ndarray, braking: Braking) -> np.ndarray:
+    """How fast things at ``distance [N]`` (m) may be approached, ``[N]`` in m/s.
+
+    The v that solves ``v * reaction_time + v^2 / (2 * deceleration) = distance left``.
+    """
+    left = np.maximum(distance - braking.stop_distance, 0.0)
+    a, t = braking.deceleration, braking.reaction_time
+    return np.maximum(a * (np.sqrt(t * t + 2.0 * left / a) - t), braking.contact_speed)
+
+
+def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> float:
+    """The share 0..1 of ``velocity [2]`` (m/s) at which nothing seen is approached faster than allowed.
+
+    What is not approached does not count: away from an obstacle is always free, however near it is.
+    """
+    toward = seen.direction @ velocity
+    allowed = allowed_speed(seen.distance, braking)
+    too_fast = ~(toward <= allowed) & ~(toward <= 0.0)  # what is not a number counts as too fast
+    if not too_fast.any():
+        return 1.0
+    share = allowed[too_fast] / toward[too_fast]
+    return float(np.nan_to_num(share, nan=0.0).min())
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """``action [A]`` to send, and the names of the rules that made it other than what was wanted."""
+
+    action: np.ndarray
+    limited_by: tuple[str, ...]
+
+
+def restrain(
+    wanted: np.ndarray, previous: np.ndarray, elapsed: float, limits: Limits, scenes: Sequence[Scene] = ()
+) -> Command:
+    """What may be sent of ``wanted [A]`` when ``previous [A]`` (within the limits) was sent ``elapsed`` s ago.
+
+    The result is within the limits; it differs from ``previous`` by at most ``max_acceleration *
+    elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``.
+    """
+    cut = within_limits(wanted, limits)
+    target = within_speed(cut, limits)
+    eased = slew(previous, target, limits.max_acceleration * elapsed)
+    velocity = eased[list(limits.planar)]
+    scale = min((approach_scale(velocity, seen, braking) for seen, braking in scenes), default=1.0)
+    action = slew(previous, eased * scale, limits.emergency_deceleration * elapsed) if scale < 1.0 else eased
+    rules = {
+        "limits": not np.array_equal(cut, wanted),
+        "speed": target is not cut,
+        "slew": eased is not target,
+        "approach": scale < 1.0,
+        "emergency": scale < 1.0 and not np.array_equal(action, eased * scale),
+    }
+    return Command(np.clip(action, limits.low, limits.high), tuple(name for name, applied in rules.items() if applied))
+
+
+def emergency_stop(previous: np.ndarray, elapsed: float, limits: Limits) -> Command:
+    """Towards zero from ``previous [A]`` at the emergency rate, with no regard to obstacles: they may not be known."""
+    action = slew(previous, np.zeros(len(previous)), limits.emergency_deceleration * elapsed)
+    return Command(np.clip(action, limits.low, limits.high), () if not action.any() else ("emergency",))
+
+
+def age_problem(now: float, stamp: float, timeout: float, future_tolerance: float) -> str | None:
+    """What is wrong with the age of a reading (all in s), or None."""
+    age = now - stamp
+    if not math.isfinite(age):
+        return "has no usable time stamp"
+    if age > timeout:
+        return f"is {age:.3f} s old, more than {timeout:g} s"
+    if age < -future_tolerance:
+        return f"is stamped {-age:.3f} s ahead of the clock"
+    return None
