@@ -86,16 +86,25 @@ def draw(task: Task, scene: Scene, pixels: int = 480) -> Image.Image:
 
 
 def with_caption(picture: Image.Image, text: str) -> Image.Image:
-    """``picture`` with a line of ``text`` below, made to fit."""
+    """``picture`` with a line of ``text`` below: smaller where it is long, cut where it is too long."""
     height = max(14, round(picture.width * _CAPTION))
     page = Image.new("RGB", (picture.width, picture.height + height), (255, 255, 255))
     page.paste(picture, (0, 0))
-    size = height * 0.6
     pen = ImageDraw.Draw(page)
-    width = pen.textlength(text, font=ImageFont.load_default(size))
-    font = ImageFont.load_default(size * min(1.0, (picture.width - 12) / max(width, 1.0)))
+    text, font = _fit(pen, text, picture.width - 12, height * 0.6)
     pen.text((6, picture.height + height / 2), text, fill=INK, font=font, anchor="lm")
     return page
+
+
+def _fit(pen: ImageDraw.ImageDraw, text: str, width: float, size: float):
+    """``text`` and a font in which it is no longer than ``width`` pixels."""
+    needed = pen.textlength(text, font=ImageFont.load_default(size))
+    font = ImageFont.load_default(size * min(1.0, max(0.6, 0.98 * width / max(needed, 1.0))))
+    cut = text
+    while cut and pen.textlength(text, font=font) > width:
+        cut = cut[:-1]
+        text = cut + "..."
+    return text, font
 
 
 def save_gif(frames: Iterable[Image.Image], path: str | os.PathLike[str], fps: float = 10.0) -> None:

@@ -1,0 +1,129 @@
+"""Pictures: what is where, in which colour, and with what it was drawn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddiffpg_sim import gl, tasks
+from ddiffpg_sim.obstacles import Obstacle
+from ddiffpg_sim.render import FLOOR, GOAL, OBSTACLE, ROBOT, WALL, Line, Scene, draw, mode_color, save_gif
+
+TASK = tasks.make("pointmaze-v1")  # x from -3.5 to 1.5, y from -2.5 to 2.5
+PIXELS = 500
+
+
+def color_at(picture: Image.Image, x: float, y: float):
+    """The colour at (x, y) metres: 100 pixels are a metre, y goes up."""
+    return picture.getpixel((round((x + 3.5) * 100), round((2.5 - y) * 100)))
+
+
+def test_the_world_is_seen_from_above():
+    picture = draw(TASK, Scene(), PIXELS)
+    assert picture.size == (500, 500)
+    assert color_at(picture, -1.0, 0.0) == WALL
+    assert color_at(picture, 0.0, 0.0) == color_at(picture, 0.0, 1.0) == FLOOR
+    assert color_at(picture, -2.0, 0.0) == GOAL
+
+
+def test_what_is_in_it_is_where_it_should_be():
+    scene = Scene(
+        robot=(0.0, 1.2),
+        lines=(Line(np.array([[0.0, -1.0], [-2.0, -1.0]]), mode_color(1)),),
+        obstacles=(
+            Obstacle(0, "box", (-1.0, 1.0, 0.0), (0.5, 0.1, 0.1), np.pi / 2),
+            Obstacle(1, "cylinder", (-2.0, 1.0, 0.0), (0.2, 0.2, 0.1)),
+        ),
+    )
+    picture = draw(TASK, scene, PIXELS)
+    assert color_at(picture, 0.0, 1.2) == ROBOT
+    assert color_at(picture, -1.0, -1.0) == mode_color(1)
+    assert color_at(picture, -1.0, 1.4) == OBSTACLE, "turned by a quarter, it is long in y"
+    assert color_at(picture, -1.4, 1.0) == FLOOR
+    assert color_at(picture, -2.15, 1.0) == OBSTACLE
+    assert color_at(picture, -2.18, 1.18) == FLOOR, "round"
+
+
+def test_modes_have_colours_of_their_own():
+    assert len({mode_color(i) for i in range(-1, 8)}) == 9
+    assert mode_color(10**6) in {mode_color(i) for i in range(8)}
+
+
+@pytest.mark.parametrize("caption", ["short", "a very long caption " * 20])
+def test_a_caption_goes_below(caption):
+    plain, captioned = draw(TASK, Scene(), PIXELS), draw(TASK, Scene(caption=caption), PIXELS)
+    assert captioned.width == plain.width and captioned.height > plain.height
+    np.testing.assert_array_equal(np.asarray(captioned)[: plain.height], np.asarray(plain))
+    below = np.asarray(captioned)[plain.height :]
+    assert (below < 128).any() and (below[:, -5:] > 250).all(), "there is text, and it fits"
+
+
+def test_a_gif_holds_every_frame(tmp_path):
+    path = tmp_path / "run.gif"
+    save_gif((draw(TASK, Scene(robot=(x, 0.0)), 120) for x in np.linspace(-0.3, 0.3, 7)), path, fps=20)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 7
+        assert gif.info["duration"] == 50 and gif.info["loop"] == 0
+        first = np.asarray(gif.convert("RGB"), int)
+        gif.seek(6)
+        assert np.abs(first - np.asarray(gif.convert("RGB"), int)).max() > 50
+
+
+def test_a_gif_of_nothing_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no frames"):
+        save_gif([], tmp_path / "run.gif")
+    with pytest.raises(OSError):
+        save_gif([draw(TASK, Scene(), 60)], tmp_path / "nowhere" / "run.gif")
+
+
+# ---- canvases -------------------------------------------------------------------------------------
+
+
+def test_the_canvas_says_what_it_draws_with():
+    said = []
+    canvas = gl.open_canvas(TASK, 120, "pillow", said.append)
+    assert canvas.name == "pillow" and said == ["drawing with pillow"]
+    scene = Scene(robot=(0.0, 0.0))
+    np.testing.assert_array_equal(np.asarray(canvas.draw(scene)), np.asarray(draw(TASK, scene, 120)))
+    canvas.close()
+
+
+def test_an_unknown_canvas_is_refused():
+    with pytest.raises(ValueError, match="expected one of auto, pillow, egl, osmesa"):
+        gl.open_canvas(TASK, 120, "vulkan")
+
+
+@pytest.mark.parametrize("backend", gl.BACKENDS)
+def test_mujoco_draws_or_says_that_it_cannot(backend):
+    said = []
+    if not gl.works(backend):
+        with pytest.raises(RuntimeError, match=f"cannot draw over {backend}"):
+            gl.open_canvas(TASK, 120, backend, said.append)
+        pytest.skip(f"MuJoCo cannot draw over {backend} on this machine")
+    canvas = gl.open_canvas(TASK, 120, backend, said.append)
+    line = Line(np.array([[0.0, 0.0], [0.0, 1.0]]))
+    plain = np.asarray(canvas.draw(Scene(robot=(0.0, 0.0))), int)
+    full = Scene(robot=(0.0, 0.0), lines=(line,), obstacles=(Obstacle(0, "box", (-1, 1, 0), (0.3, 0.3, 0.2)),))
+    assert said == [f"drawing with mujoco ({backend})"]
+    assert plain.shape == (120, 120, 3) and plain.std() > 5
+    changed = np.abs(np.asarray(canvas.draw(full), int) - plain).max(axis=2) > 40
+    assert 0.005 < changed.mean() < 0.3
+    canvas.close()
+
+
+def test_auto_ends_with_a_canvas_either_way():
+    said = []
+    canvas = gl.open_canvas(TASK, 120, say=said.append)
+    assert len(said) == 1 and canvas.name in said[0]
+    assert np.asarray(canvas.draw(Scene())).std() > 5
+    canvas.close()
+
+
+def test_the_package_itself_loads_no_simulator():
+    code = "import sys, ddiffpg_sim; raise SystemExit('mujoco' in sys.modules or 'gymnasium' in sys.modules)"
+    path = {"PYTHONPATH": ":".join(p for p in sys.path if p)}
+    assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0
