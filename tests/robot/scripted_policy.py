@@ -86,7 +86,7 @@ def write_model(path: Path, graph: onnx.GraphProto, contract_json: str | None) -
 
 
 def steering_graph(ways: Ways, contract: Contract, speed: float) -> onnx.GraphProto:
-    """``observation [B, O]``, ``mode [B]``, ``noise [B, Z]`` -> ``action [B, 2]``: towards the next node, plus 0.1 noise."""
+    """``observation [B, O]``, ``mode [B]``, ``noise [B, Z]`` -> ``action [B, 2]``: to the next node, plus 0.1 noise."""
     nodes, ahead = flow(ways)
     row_of = np.zeros(max(ways) + 2, np.int64)  # by mode + 1; unconditional is the first
     for row, mode in enumerate(ways):

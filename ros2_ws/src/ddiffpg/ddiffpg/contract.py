@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -131,7 +131,7 @@ class Contract:
         """Parse and check. Raises ContractError naming the first field that is wrong."""
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError("(whole)", text[:60], f"JSON ({error})") from error
         if not isinstance(raw, dict):
             raise ContractError("(whole)", raw, "a JSON object")
@@ -153,7 +153,7 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
         item = typing.get_args(kind)[0]
         return tuple(_build(item, value, f"{where}[{i}]") for i, value in enumerate(raw))
     if kind is float:
-        if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not math.isfinite(raw):
+        if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not abs(raw) <= sys.float_info.max:
             raise ContractError(where, raw, "a finite number")
         return float(raw)
     if kind is int:
@@ -197,25 +197,43 @@ def _check(contract: Contract) -> None:
 
 
 def _check_interface(contract: Contract) -> None:
-    for name in ("rate_hz", "max_steps", "robot_radius", "path_tolerance"):
+    for name in ("rate_hz", "max_steps", "robot_radius", "path_tolerance", "denoising_steps"):
         if getattr(contract, name) <= 0:
             raise ContractError(name, getattr(contract, name), "more than 0")
-    if contract.action_kind not in ACTION_KINDS:
-        raise ContractError("action_kind", contract.action_kind, f"one of {ACTION_KINDS}")
+    if contract.noise_dim < 0:
+        raise ContractError("noise_dim", contract.noise_dim, "0 or more")
+    _check_observation(contract)
+    _check_action(contract)
+
+
+def _check_observation(contract: Contract) -> None:
     for i, field in enumerate(contract.observation):
         if field.source not in OBSERVATION_SOURCES:
             raise ContractError(f"observation[{i}].source", field.source, f"one of {OBSERVATION_SOURCES}")
         if field.source.startswith("joint.") != (field.joint is not None):
             raise ContractError(f"observation[{i}].joint", field.joint, "a joint's name for joint sources only")
-    for i, action in enumerate(contract.action):
-        if action.low >= action.high:
-            raise ContractError(f"action[{i}].low", action.low, f"less than high ({action.high})")
     names = [f.name for f in contract.observation]
-    if len(set(names)) != len(names) or not names:
-        raise ContractError("observation", names, "at least one field, each name once")
+    _check_names("observation", names)
+    _check_names("path", list(contract.path))
     for name in contract.path:
         if name not in names:
             raise ContractError("path", name, f"an observation field of {names}")
+
+
+def _check_action(contract: Contract) -> None:
+    if contract.action_kind not in ACTION_KINDS:
+        raise ContractError("action_kind", contract.action_kind, f"one of {ACTION_KINDS}")
+    for i, field in enumerate(contract.action):
+        if field.low >= field.high:
+            raise ContractError(f"action[{i}].low", field.low, f"less than high ({field.high})")
+        if contract.action_kind.startswith("joint_") != (field.joint is not None):
+            raise ContractError(f"action[{i}].joint", field.joint, "a joint's name for joint actions only")
+    _check_names("action", [f.name for f in contract.action])
+
+
+def _check_names(field: str, names: list[str]) -> None:
+    if not names or len(set(names)) != len(names):
+        raise ContractError(field, names, "at least one name, each once")
 
 
 def _check_mode(mode: Mode, where: str, dim: int) -> None:
@@ -223,6 +241,10 @@ def _check_mode(mode: Mode, where: str, dim: int) -> None:
         raise ContractError(f"{where}.path", mode.path, f"at least two points of {dim} numbers")
     if mode.clearance and len(mode.clearance) != len(mode.path):
         raise ContractError(f"{where}.clearance", len(mode.clearance), f"none or {len(mode.path)} numbers")
+    if min(mode.clearance, default=0.0) < 0:
+        raise ContractError(f"{where}.clearance", min(mode.clearance), "distances of 0 or more")
+    if mode.mean_steps < 0:
+        raise ContractError(f"{where}.mean_steps", mode.mean_steps, "0 or more")
     for name in ("success", "adherence", "returns"):
         if not 0.0 <= getattr(mode, name) <= 1.0:
             raise ContractError(f"{where}.{name}", getattr(mode, name), "a share from 0 to 1")
