@@ -52,10 +52,11 @@ def _whole(text: str, least: int) -> int:
     return value
 
 
-def existing_file(flag: str, path: Path) -> Path:
-    """``path``, if there is a file to read; BadInput naming the flag where not."""
+def existing_file(path: Path, flag: str = "") -> Path:
+    """``path``, if there is a file to read; BadInput naming the flag that it was given by where not."""
+    given = f"{flag} {path}".lstrip()
     if path.is_dir():
-        raise BadInput(f"{flag} {path}: is a directory, expected a file")
+        raise BadInput(f"{given}: is a directory, expected a file")
     if not path.exists():
-        raise BadInput(f"{flag} {path}: no such file")
+        raise BadInput(f"{given}: no such file")
     return path

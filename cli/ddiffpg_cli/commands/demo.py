@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from ddiffpg_cli import demo
 
     check_json_target(args.json)
-    policy = shipped_policy(TASK) if args.policy is None else existing_file("--policy", args.policy)
+    policy = shipped_policy(TASK) if args.policy is None else existing_file(args.policy, "--policy")
     out = sys.stderr if args.json == STDOUT else sys.stdout
     code = demo.run(policy, args.out, args.seed, say=lambda line: print(line, file=out, flush=True))
     write_json(json.loads((args.out / "timeline.json").read_text(encoding="utf-8")), args.json)

@@ -26,7 +26,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     if not args.what.exists():
-        raise BadInput(f"RUN_OR_POLICY {args.what}: no such file or directory")
+        raise BadInput(f"{args.what}: no such file or directory")
     report = _evaluate_run(args) if args.what.is_dir() else _evaluate_policy(args)
     print(describe(report), file=text_out(args.json))
     write_json(report.to_dict(), args.json)

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from ddiffpg.policy import Policy
 
     check_json_target(args.json)
-    contract = Policy.load(existing_file("FILE", args.file)).contract
+    contract = Policy.load(existing_file(args.file)).contract
     print(describe(contract), file=text_out(args.json))
     write_json(dataclasses.asdict(contract), args.json)
     return OK

@@ -14,15 +14,24 @@ if TYPE_CHECKING:
     from ddiffpg_sim.closed_loop import Conditions, Episode
 
 HELP = {"run": "drive a policy in closed loop: the robot's controller against the simulated task, without ROS"}
+EPILOG = """obstacles file: a list of boxes, in metres and seconds since the start of a run
+  - center: [-1.5, -1.0]      # x, y
+    half_size: [0.2, 0.4]     # x, y
+    yaw: 0.0                  # radians; may be left out
+    appears: 2.0              # may be left out: 0
+    moves:                    # may be left out; evenly, from where it was at the time before
+      - {at: 5.0, center: [-1.5, -2.5]}
+    goes: 9.0                 # may be left out: never
+
+Ends with 0 if every run reached the goal without touching an obstacle, with 1 if not."""
 
 
 def configure(name: str, parser: argparse.ArgumentParser) -> None:
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--policy", type=Path, required=True, metavar="FILE.onnx", help="the policy to drive")
     add_episodes(parser, 1, "how many runs")
     add_seed(parser)
-    parser.add_argument(
-        "--obstacles", type=Path, metavar="FILE.yaml", help="boxes that appear, move and go (docs/policy-contract.md)"
-    )
+    parser.add_argument("--obstacles", type=Path, metavar="FILE.yaml", help="boxes that appear, move and go; see below")
     parser.add_argument("--mode", type=int, default=-1, metavar="ID", help="use this mode only (default -1: choose)")
     parser.add_argument(
         "--scan", type=not_negative, default=0, metavar="BEAMS",
@@ -39,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from ddiffpg.policy import Policy
 
     check_json_target(args.json)
-    policy = Policy.load(existing_file("--policy", args.policy))
+    policy = Policy.load(existing_file(args.policy, "--policy"))
     episodes = _drive(args, policy)
     out = text_out(args.json)
     rows = [
@@ -82,7 +91,7 @@ def _conditions(args: argparse.Namespace, contract: Any) -> Conditions:
         raise BadInput(f"--mode {args.mode}: the policy has the modes {list(contract.mode_ids)}, or -1 to choose")
     script = None
     if args.obstacles is not None:
-        script = ObstacleScript.load(existing_file("--obstacles", args.obstacles))
+        script = ObstacleScript.load(existing_file(args.obstacles, "--obstacles"))
     limit = args.max_steps or contract.max_steps * (1 if script is None else 2)
     return Conditions(limit, script, Operator(args.mode), args.scan)
 

@@ -1,0 +1,86 @@
+"""The closed loop without ROS: what the controller is told, and what a run counts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ddiffpg.controller import Controller, ControllerConfig
+from ddiffpg.decision import NO_WAY, Decision
+from ddiffpg.obstacles import Box, Cylinder
+from ddiffpg.policy import Policy
+from ddiffpg_sim import tasks
+from ddiffpg_sim.closed_loop import Conditions, Episode, declared, run_episode, sense
+from ddiffpg_sim.obstacles import Obstacle
+from ddiffpg_sim.robot import SimRobot
+from ddiffpg_sim.script import ObstacleScript
+from tests.ros.field_policy import write_field_policy
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    path = tmp_path_factory.mktemp("policies") / "v1.onnx"
+    write_field_policy("pointmaze-v1", path)
+    return Policy.load(path)
+
+
+@pytest.fixture
+def robot() -> SimRobot:
+    return SimRobot(tasks.make("pointmaze-v1"), 0)
+
+
+def controller(policy: Policy) -> Controller:
+    return Controller(policy, ControllerConfig(), np.random.default_rng(0))
+
+
+def test_switches_are_changes_of_mode() -> None:
+    assert [Episode(True, False, 9, modes).switches for modes in ((), (1,), (0, 1), (0, 1, 0))] == [0, 0, 1, 2]
+
+
+def test_obstacles_are_declared_by_what_they_cover() -> None:
+    box = Obstacle(3, "box", (1.0, 2.0, 0.5), (0.1, 0.2, 0.5), 0.3)
+    pillar = Obstacle(4, "cylinder", (1.0, 2.0, 0.5), (0.1, 0.1, 0.5))
+    assert declared(box) == Box((1.0, 2.0), (0.1, 0.2), 0.3)
+    assert declared(pillar) == Cylinder((1.0, 2.0), 0.1)
+
+
+def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
+    # A wall of the maze is at x = 0.5; this box's near side is 0.4 m to the other side of the robot.
+    x, y = robot.state().position[:2]
+    robot.set_obstacle(Obstacle(0, "box", (x - 0.6, y, 0.25), (0.2, 0.2, 0.25)))
+    seen = sense(robot, Conditions(1, scan_beams=4, scan_range=5.0))
+    by_angle = dict(zip((-math.pi, -math.pi / 2, 0.0, math.pi / 2), seen.points))
+    assert by_angle[-math.pi] == pytest.approx([x - 0.4, y], abs=1e-6)
+    assert by_angle[0.0] == pytest.approx([0.5, y], abs=1e-6)
+    assert len(sense(robot, Conditions(1)).points) == 0
+
+
+def test_a_run_ends_at_the_limit(policy: Policy, robot: SimRobot) -> None:
+    episode = run_episode(robot, controller(policy), Conditions(max_steps=5))
+    assert (episode.success, episode.steps) == (False, 5)
+    assert robot.time == pytest.approx(0.5)
+
+
+def test_it_waits_while_blocked_and_goes_on_when_a_way_opens(policy: Policy, robot: SimRobot) -> None:
+    script = ObstacleScript.parse(
+        "- {center: [-1.2, -1.0], half_size: [0.2, 0.6], appears: 0.1, goes: 8.0}\n"
+        "- {center: [-1.2, 1.0], half_size: [0.2, 0.6], appears: 0.1}\n"
+    )
+    seen: list[Decision] = []
+    conditions = Conditions(200, script, scan_beams=60)
+    episode = run_episode(robot, controller(policy), conditions, watch=lambda _, decision: seen.append(decision))
+    assert (episode.success, episode.collided) == (True, False)
+    assert episode.steps > 80
+    assert episode.modes[-1] == 0
+    waiting = [d for d in seen if 3.0 < d.now < 7.9]
+    assert {d.state for d in waiting} == {NO_WAY}
+    assert all(np.allclose(d.action, 0.0) for d in waiting)
+
+
+def test_the_same_seed_gives_the_same_run(policy: Policy) -> None:
+    episodes = [
+        run_episode(SimRobot(tasks.make("pointmaze-v1"), 7), controller(policy), Conditions(150)) for _ in range(2)
+    ]
+    assert episodes[0] == episodes[1]
