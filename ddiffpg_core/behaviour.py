@@ -1,0 +1,76 @@
+"""Who does what while data is collected: what each environment is asked for, and how it is disturbed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddiffpg_core.config import ExploreConfig
+
+
+class Behaviour:
+    """Roles of N environments, drawn at the start of each episode.
+
+    The first part of them explores: follows novelty, and from a random moment on heads for the nearest
+    goal, which reaches goals by ways that nobody has gone yet. The others run the modes: one mode, or one
+    mode and from a random moment on another (practice for coming back), or the unconditional policy.
+    A role is two embeddings and the step at which the second takes over.
+    """
+
+    def __init__(self, num_envs: int, embedding_dim: int, horizon: int, config: ExploreConfig) -> None:
+        self.config = config
+        self.horizon = horizon
+        self.first = np.zeros((num_envs, embedding_dim), np.float32)
+        self.second = np.zeros((num_envs, embedding_dim), np.float32)
+        self.switch_at = np.full(num_envs, horizon)
+        self.explorer = np.ones(num_envs, bool)
+        self.age = np.zeros(num_envs, np.int64)
+        self.held = np.zeros((num_envs, 1))
+        self.holding = np.zeros((num_envs, 1), bool)
+        self.ticks = 0
+
+    def explore(self, env: int, explore: np.ndarray, find: np.ndarray | None, rng: np.random.Generator) -> None:
+        """Environment ``env`` explores; where ``find`` is given, some heads for a goal later."""
+        self._assign(env, explore, explore, self.horizon, True)
+        if find is not None and rng.random() < self.config.finder_share:
+            self.second[env] = find
+            self.switch_at[env] = rng.integers(self.horizon * 3 // 4)
+
+    def exploit(self, env: int, modes: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> None:
+        """Environment ``env`` runs a mode of ``modes [K, E]``, the unconditional policy, or two modes in turn.
+
+        ``steps [K]`` is how long each takes, so that the change falls while the first is under way.
+        """
+        one, other = rng.choice(len(modes), 2, replace=len(modes) < 2)
+        if rng.random() < self.config.null_share:
+            self._assign(env, np.zeros_like(modes[one]), np.zeros_like(modes[one]), self.horizon, False)
+        elif rng.random() < self.config.switch_share:
+            self._assign(env, modes[one], modes[other], int(rng.integers(steps[one] + 1)), False)
+        else:
+            self._assign(env, modes[one], modes[one], self.horizon, False)
+
+    def _assign(self, env: int, first: np.ndarray, second: np.ndarray, switch_at: int, explorer: bool) -> None:
+        self.first[env], self.second[env] = first, second
+        self.switch_at[env], self.explorer[env], self.age[env] = switch_at, explorer, 0
+
+    def embedding(self) -> np.ndarray:
+        """What each environment is asked for now ``[N, E]``."""
+        return np.where((self.age < self.switch_at)[:, None], self.first, self.second)
+
+    def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """``action [N, A]`` (±1) with noise: of a random size, or for explorers held for several steps."""
+        c = self.config
+        sigma = rng.uniform(c.sigma_min, c.sigma_max, (len(action), 1))
+        if self.ticks % c.hold_steps == 0:
+            self.held = rng.normal(size=action.shape) * c.hold_scale
+            self.holding = rng.random((len(action), 1)) < 0.5
+        wandering = (self.explorer & (self.age < self.switch_at))[:, None]
+        noise = np.where(wandering & self.holding, self.held, rng.normal(size=action.shape) * sigma)
+        self.ticks += 1
+        self.age += 1
+        return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+
+    def state_dict(self) -> dict:
+        return {k: v for k, v in vars(self).items() if k not in ("config", "horizon")}
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)

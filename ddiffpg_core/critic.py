@@ -1,0 +1,120 @@
+"""Twin categorical critics of all groups (exploration, finder, each mode) as one batched network."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ddiffpg_core.config import CriticConfig
+
+
+class CriticEnsemble(nn.Module):
+    """G groups x 2 heads, each an MLP of its own, evaluated together by batched products."""
+
+    def __init__(self, inputs: int, groups: int, config: CriticConfig) -> None:
+        super().__init__()
+        self.groups = groups
+        widths = [inputs, *config.hidden, config.atoms]
+        self.weight = nn.ParameterList(
+            [nn.Parameter((torch.rand(2 * groups, i, o) * 2 - 1) / math.sqrt(i)) for i, o in zip(widths, widths[1:])])
+        self.bias = nn.ParameterList([nn.Parameter(torch.zeros(2 * groups, 1, o)) for o in widths[1:]])
+        self.register_buffer("atoms", torch.linspace(0.0, config.value_max, config.atoms))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [G, B, I]`` -> logits ``[G, 2, B, atoms]``."""
+        x = x.repeat_interleave(2, 0)
+        for i, (weight, bias) in enumerate(zip(self.weight, self.bias)):
+            x = torch.baddbmm(bias, x, weight)
+            if i < len(self.weight) - 1:
+                x = nn.functional.silu(x)
+        return x.unflatten(0, (self.groups, 2))
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
+        return (self(x).softmax(-1) * self.atoms).sum(-1).amin(1)
+
+    def rearrange(self, sources: list[int]) -> None:
+        """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""
+        rows = _head_rows(sources)
+        for parameters in (self.weight, self.bias):
+            for parameter in parameters:
+                parameter.data = parameter.data[rows].clone()
+                parameter.grad = None
+        self.groups = len(sources)
+
+
+class Critic:
+    """The ensemble, its slow target and its optimiser."""
+
+    def __init__(self, inputs: int, groups: int, config: CriticConfig, device: torch.device) -> None:
+        self.config = config
+        self.online = CriticEnsemble(inputs, groups, config).to(device)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate, weight_decay=1e-4, fused=True)
+
+    def rearrange(self, sources: list[int], fresh: list[bool]) -> None:
+        """Copy groups about; where ``fresh[i]``, group i starts with an optimiser that knows nothing of it."""
+        self.online.rearrange(sources)
+        self.target.rearrange(sources)
+        rows = _head_rows(sources)
+        new = _head_rows([i for i, is_new in enumerate(fresh) if is_new])
+        for state in self.optimizer.state.values():
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = state[key][rows].clone()
+                state[key][new] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks and optimiser, with the number of groups."""
+        return {"groups": self.online.groups, "online": dict(self.online.state_dict()),
+                "target": dict(self.target.state_dict()), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.online.rearrange([0] * state["groups"])
+        self.target.rearrange([0] * state["groups"])
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def update(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """One step of cross-entropy towards ``target [G, B, atoms]`` at ``x [G, B, I]``; returns loss ``[G]``."""
+        logits = self.online(x)
+        loss = -(target[:, None] * logits.log_softmax(-1)).sum(-1).mean((1, 2)) * 2
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), self.config.tau)
+        return loss.detach()
+
+    @torch.no_grad()
+    def target_distribution(self, x_next: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor) -> torch.Tensor:
+        """Categorical projection of ``reward + discount * Z(s', a')`` (Bellemare et al. 2017) -> ``[G, B, atoms]``.
+
+        ``Z`` is the distribution of the head with the smaller mean: an element-wise minimum of two
+        distributions would not be one. ``discount [G, B]`` is zero where the episode terminated.
+        """
+        probability = self.target(x_next).softmax(-1)
+        mean = (probability * self.target.atoms).sum(-1)
+        lower = torch.where((mean[:, 0] < mean[:, 1])[..., None], probability[:, 0], probability[:, 1])
+        return project(lower, reward, discount, self.target.atoms)
+
+
+def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """Move mass ``probability [..., N]`` from ``atoms [N]`` to ``reward + discount * atoms``, back onto the atoms."""
+    width = atoms[1] - atoms[0]
+    moved = (reward[..., None] + discount[..., None] * atoms).clamp(float(atoms[0]), float(atoms[-1]))
+    position = (moved - atoms[0]) / width
+    low = position.floor().long().clamp(0, len(atoms) - 1)
+    high = (low + 1).clamp(max=len(atoms) - 1)
+    share = position - low
+    out = torch.zeros_like(probability)
+    out.scatter_add_(-1, low, probability * (1 - share))
+    return out.scatter_add_(-1, high, probability * share)
+
+
+def _head_rows(groups: list[int]) -> list[int]:
+    return [2 * g + head for g in groups for head in (0, 1)]

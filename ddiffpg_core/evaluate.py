@@ -1,0 +1,198 @@
+"""Evaluation that speaks of modes. numpy only: it asks for actions through a function, whoever computes them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from ddiffpg_core.paths import distance_to_way, dtw, way
+from ddiffpg_core.spec import TaskSpec, VecEnv
+
+UNCONDITIONED = -1
+LEARNED = 0.8
+
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""``(obs [N, O] physical, mode id [N]) -> action [N, A] physical``; mode -1 is unconditioned."""
+
+
+@dataclass(frozen=True)
+class KnownMode:
+    """A mode to be evaluated: its id and the way ``prototype [P, D]`` (metres) that it should take."""
+
+    id: int
+    prototype: np.ndarray
+
+
+@dataclass(frozen=True)
+class ModeResult:
+    """Shares over evaluation episodes. ``returns`` is None where there is no other mode to come from.
+
+    ``success`` when conditioned on the mode; ``adherence``: of the successful episodes, those that took its
+    way; ``returns``: of episodes switched to it in the middle of another mode's way, those that reached the
+    goal by the asked one; ``mean_steps`` to the goal, None without a success.
+    """
+
+    id: int
+    success: float
+    adherence: float
+    returns: float | None
+    mean_steps: float | None
+    returns_from: dict[int, float]
+
+    @property
+    def learned(self) -> bool:
+        return self.success >= LEARNED and self.adherence >= LEARNED
+
+    @property
+    def worst(self) -> float:
+        """The least of its shares."""
+        return min(self.success, self.adherence, 1.0 if self.returns is None else self.returns)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole evaluation; ``mode_share`` is of successful unconditioned episodes, by nearest mode."""
+
+    task: str
+    episodes: int
+    seed: int
+    modes: tuple[ModeResult, ...]
+    unconditioned_success: float
+    mode_share: dict[int, float]
+
+    @property
+    def modes_learned(self) -> int:
+        return sum(m.learned for m in self.modes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that ``ddiffpg eval --json`` writes."""
+        modes = []
+        for mode in self.modes:
+            plain = asdict(mode)
+            plain["return"] = plain.pop("returns")
+            plain["return_from"] = {str(k): v for k, v in plain.pop("returns_from").items()}
+            modes.append(plain)
+        return {"task": self.task, "episodes": self.episodes, "seed": self.seed,
+                "modes_learned": self.modes_learned, "modes": modes,
+                "unconditioned": {"success": self.unconditioned_success,
+                                  "mode_share": {str(k): v for k, v in self.mode_share.items()}}}
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Finished episodes: success, steps to the end and path ``[L + 1, D]`` of each."""
+
+    success: np.ndarray
+    steps: np.ndarray
+    paths: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What each episode is asked for: ``first`` mode, and from step ``switch_at`` on the mode ``then``."""
+
+    first: np.ndarray
+    then: np.ndarray
+    switch_at: np.ndarray
+
+
+def run_episodes(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
+    """One episode per entry of ``plan``, ``env.num_envs`` at a time."""
+    parts = []
+    for begin in range(0, len(plan.first), env.num_envs):
+        rows = slice(begin, begin + env.num_envs)
+        part = Plan(plan.first[rows], plan.then[rows], plan.switch_at[rows])
+        parts.append(_run_batch(env, act, part, seed + begin))
+    return Episodes(np.concatenate([p.success for p in parts]), np.concatenate([p.steps for p in parts]),
+                    tuple(path for p in parts for path in p.paths))
+
+
+def _run_batch(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
+    n, spec = len(plan.first), env.spec
+    obs = env.reset(seed)
+    track = np.full((spec.max_steps + 1, n, len(spec.path)), np.nan)
+    track[0] = obs[:n, spec.path_columns]
+    success, running, steps = np.zeros(n, bool), np.ones(n, bool), np.zeros(n, int)
+    action = np.zeros((env.num_envs, spec.action_dim), np.float32)
+    for t in range(spec.max_steps):
+        mode = np.where(t < plan.switch_at, plan.first, plan.then)
+        action[:n] = act(obs[:n], mode)
+        step = env.step(action)
+        track[t + 1, running] = step.final_obs[:n][running][:, spec.path_columns]
+        steps[running] += 1
+        success |= running & step.success[:n]
+        running &= ~step.done[:n]
+        obs = step.obs
+        if not running.any():
+            break
+    return Episodes(success, steps, tuple(track[: steps[i] + 1, i] for i in range(n)))
+
+
+def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int) -> Report:
+    """``episodes`` a mode and unconditioned, and as many again shared over the modes to come back from."""
+    ids = [m.id for m in modes]
+    asked = np.repeat([UNCONDITIONED, *ids], episodes)
+    direct = run_episodes(env, act, Plan(asked, asked, np.zeros(len(asked), int)), seed)
+    nearest = _nearest_modes(direct, modes, env.spec)
+    halfway = {i: _halfway(direct, asked == i) for i in ids}
+    returned = _returns(env, act, modes, halfway, episodes, seed + 1_000_003)
+    results = [_mode_result(i, direct, asked == i, nearest, returned) for i in ids]
+    free = asked == UNCONDITIONED
+    taken = nearest[free & direct.success]
+    share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
+    return Report(env.spec.name, episodes, seed, tuple(results), float(direct.success[free].mean()), share)
+
+
+def _halfway(episodes: Episodes, rows: np.ndarray) -> int:
+    """The step at which a mode's successful episodes are half done; 0 where it has none."""
+    steps = episodes.steps[rows & episodes.success]
+    return int(np.median(steps)) // 2 if len(steps) else 0
+
+
+def _nearest_modes(episodes: Episodes, modes: Sequence[KnownMode], spec: TaskSpec) -> np.ndarray:
+    """The mode whose way is nearest to each episode's, by order-4 DTW; -1 where none is known."""
+    if not modes:
+        return np.full(len(episodes.success), UNCONDITIONED)
+    prototypes = np.stack([m.prototype for m in modes])
+    ways = np.stack([way(p, prototypes.shape[1], spec.path_tolerance) for p in episodes.paths])
+    return np.array([m.id for m in modes])[dtw(ways, prototypes, 4.0).argmin(1)]
+
+
+def _returns(env: VecEnv, act: Act, modes: Sequence[KnownMode], halfway: dict[int, int], episodes: int,
+             seed: int) -> dict[tuple[int, int], float]:
+    """For each pair (from, to): the share of episodes that reach the goal by ``to`` after a switch halfway."""
+    pairs = [(a.id, b.id) for a in modes for b in modes if a.id != b.id]
+    if not pairs:
+        return {}
+    each = -(-episodes // (len(modes) - 1))
+    first, then = np.repeat(pairs, each, axis=0).T
+    plan = Plan(first, then, np.array([halfway[i] for i in first]))
+    run = run_episodes(env, act, plan, seed)
+    prototypes = {m.id: m.prototype for m in modes}
+    good = np.array([run.success[i] and _took(run.paths[i][plan.switch_at[i]:], prototypes[then[i]], env.spec)
+                     for i in range(len(then))])
+    return {pair: float(good[i * each:(i + 1) * each].mean()) for i, pair in enumerate(pairs)}
+
+
+def _took(path: np.ndarray, prototype: np.ndarray, spec: TaskSpec) -> bool:
+    """Whether ``path`` went the second half of ``prototype``: no point of it is farther than the tolerance."""
+    if len(path) < 2:
+        return False
+    half = prototype[len(prototype) // 2:]
+    return bool(distance_to_way(half, path).max() <= spec.path_tolerance)
+
+
+def _mode_result(mode_id: int, direct: Episodes, rows: np.ndarray, nearest: np.ndarray,
+                 returned: dict[tuple[int, int], float]) -> ModeResult:
+    won = rows & direct.success
+    back = {a: share for (a, b), share in returned.items() if b == mode_id}
+    return ModeResult(
+        id=mode_id,
+        success=float(direct.success[rows].mean()),
+        adherence=float((nearest[won] == mode_id).mean()) if won.any() else 0.0,
+        returns=float(np.mean(list(back.values()))) if back else None,
+        mean_steps=float(direct.steps[won].mean()) if won.any() else None,
+        returns_from=back,
+    )

@@ -1,0 +1,30 @@
+"""Action improvement: gradient steps on the action, up the critic (paper, equation 5)."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+
+from ddiffpg_core.config import ImproveConfig
+
+
+def improve(action: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor], config: ImproveConfig,
+            fade: float = 1.0) -> torch.Tensor:
+    """Adam steps of ``action [..., A]`` (±1) up ``value(action) -> [...]``; returns the improved actions.
+
+    ``fade`` shortens the steps late in training.
+
+    Adam makes the step's length independent of the scale of Q, which spans orders of magnitude between
+    near the goal and far from it.
+    """
+    first = torch.zeros_like(action)
+    second = torch.zeros_like(action)
+    for k in range(1, config.steps + 1):
+        action = action.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(value(action).sum(), action)
+        first.lerp_(gradient, 0.1)
+        second.lerp_(gradient.square(), 0.001)
+        step = (first / (1 - 0.9**k)) / ((second / (1 - 0.999**k)).sqrt() + 1e-5)
+        action = (action.detach() + fade * config.learning_rate * step).clamp(-1, 1)
+    return action

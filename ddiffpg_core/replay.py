@@ -1,0 +1,140 @@
+"""Replay memory of whole trajectories, each in a slot of its own; nothing is copied when one ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddiffpg_core.spec import Step, TaskSpec
+
+_PER_SLOT = ("obs", "action", "reward", "length", "success", "terminated", "live", "explorer", "mode", "way", "born")
+EXPLORE, FIND, MODE = 0, 1, 2  # which group a stored target action belongs to
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Transitions drawn for G groups; slot and time ``[G, B]`` say where each lies."""
+
+    slot: torch.Tensor
+    time: torch.Tensor
+
+
+class Replay:
+    """S slots of at most H steps. A slot is open (being filled by one environment), live, or free.
+
+    Networks read ``obs``, ``action``, ``reward`` and ``target`` (torch, on the device); what is known of a
+    whole trajectory is kept beside them in numpy.
+    """
+
+    def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device) -> None:
+        if slots < 2 * num_envs:
+            raise ValueError(f"replay.trajectories is {slots}: expected at least twice train.num_envs ({num_envs})")
+        h, a, p = spec.max_steps, spec.action_dim, len(spec.path)
+        self.columns = spec.path_columns
+        self.obs = torch.zeros(slots, h + 1, spec.obs_dim, device=device)
+        self.action = torch.zeros(slots, h, a, device=device)
+        self.reward = torch.zeros(slots, h, device=device)
+        self.target = torch.zeros(3, slots, h, a, device=device)
+        self.length = np.zeros(slots, np.int64)
+        self.success = np.zeros(slots, bool)
+        self.terminated = np.zeros(slots, bool)
+        self.live = np.zeros(slots, bool)
+        self.explorer = np.zeros(slots, bool)
+        self.mode = np.full(slots, -1)
+        self.way = np.zeros((slots, path_points, p), np.float32)
+        self.born = np.zeros(slots, np.int64)
+        self.joins: list[np.ndarray] = []
+        self.arrives: list[np.ndarray] = []
+        self.finished = 0
+        self.open = np.arange(num_envs)
+
+    def start(self, obs: torch.Tensor, explorer: np.ndarray) -> None:
+        """Begin an episode in every environment at ``obs [N, O]``."""
+        self.obs[self.open, 0] = obs
+        self.explorer[self.open] = explorer
+
+    def path(self, slot: int) -> np.ndarray:
+        """The path of a trajectory so far ``[L + 1, D]``, metres."""
+        return self.obs[slot, : self.length[slot] + 1][:, self.columns].cpu().numpy()
+
+    def append(self, action: torch.Tensor, step: Step) -> np.ndarray:
+        """Add one step of every environment (``action [N, A]`` in ±1); returns the environments that ended."""
+        slot, at = self.open, self.length[self.open]
+        self.action[slot, at] = action
+        self.target[:, slot, at] = action
+        self.reward[slot, at] = torch.as_tensor(step.reward, dtype=torch.float32, device=self.obs.device)
+        self.obs[slot, at + 1] = torch.as_tensor(step.final_obs, dtype=torch.float32, device=self.obs.device)
+        self.length[slot] += 1
+        return np.flatnonzero(step.done)
+
+    def close(self, env: int, step: Step) -> int:
+        """End the trajectory of environment ``env``; returns its slot."""
+        slot = int(self.open[env])
+        self.success[slot] = step.success[env]
+        self.terminated[slot] = step.terminated[env]
+        self.live[slot] = True
+        self.born[slot] = self.finished
+        self.finished += 1
+        return slot
+
+    def reopen(self, env: int, obs: torch.Tensor, explorer: bool, rng: np.random.Generator) -> None:
+        """Give environment ``env`` a free slot, beginning at ``obs [O]``."""
+        slot = self._free_slot(rng)
+        self.open[env] = slot
+        self.length[slot] = 0
+        self.live[slot] = self.success[slot] = self.terminated[slot] = False
+        self.mode[slot] = -1
+        self.explorer[slot] = explorer
+        self.obs[slot, 0] = obs
+
+    def _free_slot(self, rng: np.random.Generator) -> int:
+        """A slot never used, else a failure's, else one of the mode that holds the most."""
+        taken = self.live.copy()
+        taken[self.open] = True
+        free = np.flatnonzero(~taken)
+        if len(free):
+            return int(free[0])
+        failed = np.flatnonzero(self.live & ~self.success)
+        if len(failed) > len(self.live) // 3:
+            return int(rng.choice(failed))
+        ids, counts = np.unique(self.mode[self.live & self.success], return_counts=True)
+        return int(rng.choice(np.flatnonzero(self.live & self.success & (self.mode == ids[counts.argmax()]))))
+
+    def clear_judgements(self, modes: int) -> None:
+        """Room for what each trajectory is worth to each of ``modes`` modes: see :mod:`ddiffpg_core.credit`."""
+        slots, horizon = self.reward.shape
+        self.joins = [np.zeros((slots, horizon), bool) for _ in range(modes)]
+        self.arrives = [np.zeros(slots, bool) for _ in range(modes)]
+
+    def collected(self) -> np.ndarray:
+        """Slots that hold at least one step."""
+        return np.flatnonzero(self.length > 0)
+
+    def rows(self, slots: np.ndarray, rng: np.random.Generator) -> Rows:
+        """A random step of each trajectory in ``slots [G, B]``."""
+        time = (rng.random(slots.shape) * self.length[slots]).astype(np.int64)
+        device = self.obs.device
+        return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, the used part of each array only."""
+        used = int(self.collected().max(initial=len(self.open) - 1)) + 1
+        state: dict[str, Any] = {name: getattr(self, name)[:used] for name in _PER_SLOT}
+        state["target"] = self.target[:, :used].clone()
+        state["joins"] = [j[:used] for j in self.joins]
+        state["arrives"] = [a[:used] for a in self.arrives]
+        return {**state, "open": self.open, "finished": self.finished}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        used = len(state["length"])
+        for name in _PER_SLOT:
+            value = state[name]
+            getattr(self, name)[:used] = value.to(self.obs.device) if isinstance(value, torch.Tensor) else value
+        self.target[:, :used] = state["target"].to(self.target.device)
+        self.clear_judgements(len(state["joins"]))
+        for mine, other in zip(self.joins + self.arrives, state["joins"] + state["arrives"]):
+            mine[:used] = other
+        self.open, self.finished = state["open"].copy(), state["finished"]

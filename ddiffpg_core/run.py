@@ -1,0 +1,210 @@
+"""A training run's directory: settings, logs, checkpoints, the best policy so far."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from ddiffpg_core import checkpoint, config as settings
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.checkpoint import SavedPolicy
+from ddiffpg_core.config import Config
+from ddiffpg_core.evaluate import Report
+from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_core.timing import Stages
+
+
+Evaluator = Callable[[SavedPolicy, int], Report]
+"""Evaluates a policy over so many episodes, touching nothing that training depends on."""
+
+
+class RunError(RuntimeError):
+    """A run's directory is not what it should be: names it and what to do."""
+
+
+class Run:
+    """Files of one run under ``folder``.
+
+    ``config.yaml`` the resolved settings, ``run.json`` task and seed, ``metrics.csv`` and ``tensorboard/`` the
+    log, ``checkpoint.pt`` everything to go on from, ``policy.pt`` the best policy so far, ``report.json`` its
+    last evaluation.
+    """
+
+    def __init__(self, folder: Path, task: str, seed: int, config: Config, commit: str) -> None:
+        self.folder, self.task, self.seed, self.config, self.commit = folder, task, seed, config, commit
+        self.iteration = 0
+        self.best: list[float] = []
+        self.trained_seconds = 0.0
+        self.on_progress: Callable[[int, str], None] = lambda iteration, note: None
+        self._started = time.perf_counter()
+        self._note = ""
+        self._board: Any = None
+
+    @classmethod
+    def create(cls, folder: Path, task: str, seed: int, config: Config, commit: str) -> Run:
+        """A new run; refuses a folder that has something in it."""
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder}: exists and is not empty; choose another --out, or --resume to go on with it")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(settings.dump(config))
+            (folder / "run.json").write_text(json.dumps({"task": task, "seed": seed, "commit": commit}) + "\n")
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
+        return cls(folder, task, seed, config, commit)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """The run that is there."""
+        about = folder / "run.json"
+        if not about.is_file():
+            raise RunError(f"{folder}: holds no training run (no run.json)")
+        try:
+            raw = json.loads(about.read_text())
+            task, seed, commit = raw["task"], raw["seed"], raw["commit"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{about}: damaged ({error})") from error
+        return cls(folder, task, seed, settings.load_file(folder / "config.yaml", Config()), commit)
+
+    def check_same(self, task: str, seed: int, config: Config) -> None:
+        """Refuse to go on with other settings than the run began with, naming the first difference."""
+        mine, yours = settings.to_dict(self.config), settings.to_dict(config)
+        pairs = [("task", self.task, task), ("seed", self.seed, seed)]
+        pairs += [(f"{s}.{k}", v, yours[s][k]) for s, values in mine.items() for k, v in values.items()]
+        for name, old, new in pairs:
+            if old != new:
+                raise RunError(f"{self.folder}: {name} was {old!r} when the run began and is {new!r} now; "
+                               "resume with the same settings or start a new run")
+
+    # ---- going on ---------------------------------------------------------------------------------
+
+    def restore(self, env: VecEnv, agent: DDiffPG) -> np.ndarray | None:
+        """Put environment and agent back to the last checkpoint; returns the observations, None without one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return None
+        state = checkpoint.load(path)
+        try:
+            agent.load_state_dict(state["agent"])
+            obs = env.load_state_dict(state["env"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise checkpoint.CheckpointError(f"{path}: does not fit this run ({error})") from error
+        self.iteration, self.best, self.trained_seconds = state["iteration"], state["best"], state["seconds"]
+        self._cut_log()
+        return obs
+
+    def save(self, iteration: int, env: VecEnv, agent: DDiffPG) -> None:
+        """Everything needed to go on from after ``iteration``."""
+        checkpoint.save(self.folder / "checkpoint.pt", {
+            "iteration": iteration, "best": self.best, "seconds": self.seconds,
+            "agent": agent.state_dict(), "env": env.state_dict(),
+        })
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training so far, earlier sessions counted in."""
+        return self.trained_seconds + time.perf_counter() - self._started
+
+    # ---- looking ----------------------------------------------------------------------------------
+
+    def log(self, iteration: int, agent: DDiffPG, losses: dict[str, torch.Tensor], stages: Stages) -> None:
+        """One line of metrics.csv and TensorBoard."""
+        row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
+        row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
+        bad = [k for k, v in row.items() if k.startswith("loss/") and not np.isfinite(v)]
+        if bad:
+            raise RunError(f"{self.folder}: {bad[0]} is {row[bad[0]]} at iteration {iteration}; "
+                           "the last checkpoint is unharmed: lower the learning rate it belongs to")
+        self._write(iteration, row | {f"seconds/{k}": v for k, v in stages.seconds.items()})
+
+    def evaluate(self, iteration: int, agent: DDiffPG, evaluator: Evaluator) -> None:
+        """Evaluate the agent as it is now, log it, and keep its policy if none was better."""
+        policy = self._policy(agent)
+        report = evaluator(policy, self.config.train.eval_episodes)
+        row: dict[str, float] = {"eval/modes": len(report.modes), "eval/modes_learned": report.modes_learned,
+                                 "eval/unconditioned_success": report.unconditioned_success}
+        for mode in report.modes:
+            row |= {f"mode{mode.id}/success": mode.success, f"mode{mode.id}/adherence": mode.adherence}
+            if mode.returns is not None:
+                row[f"mode{mode.id}/return"] = mode.returns
+        self._write(iteration, row)
+        self._note = f"{report.modes_learned} of {len(report.modes)} modes learned"
+        if score(report) >= self.best:
+            self.best = score(report)
+            checkpoint.save_policy(self.folder / "policy.pt", replace(policy, report=report.to_dict()))
+
+    def _policy(self, agent: DDiffPG) -> SavedPolicy:
+        return SavedPolicy(self.task, self.seed, agent.transitions, self.commit, self.config, agent.features,
+                           agent.slow_actor, agent.bank.modes, {})
+
+    def finish(self, spec: TaskSpec, evaluator: Evaluator) -> Report:
+        """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json."""
+        path = self.folder / "policy.pt"
+        if not path.exists():
+            raise RunError(f"{self.folder}: no policy was evaluated; train.eval_every is longer than the run")
+        policy = checkpoint.load_policy(path, spec)
+        report = evaluator(policy, self.config.train.final_episodes)
+        checkpoint.save_policy(path, replace(policy, report=report.to_dict()))
+        content = report.to_dict() | {"seconds": self.seconds, "iterations": self.config.train.iterations}
+        (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
+        if self._board is not None:
+            self._board.close()
+        return report
+
+    def progress(self, iteration: int) -> None:
+        """Tell whoever watches."""
+        self.iteration = iteration
+        self.on_progress(iteration, self._note)
+
+    # ---- the log ----------------------------------------------------------------------------------
+
+    def _write(self, iteration: int, row: dict[str, float]) -> None:
+        """Long form: one line a number, so that modes may come and go."""
+        path = self.folder / "metrics.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["iteration", "name", "value"])
+            writer.writerows([iteration, name, repr(float(value))] for name, value in row.items())
+        board = self._tensorboard()
+        for name, value in row.items():
+            board.add_scalar(name, value, iteration)
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.iteration + 1)
+        return self._board
+
+    def _cut_log(self) -> None:
+        """Forget lines written after the checkpoint: they will be written again."""
+        path = self.folder / "metrics.csv"
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.iteration]
+            path.write_text("".join(lines[:1] + kept))
+
+
+def score(report: Report) -> list[float]:
+    """What makes one policy better than another: modes that are learned and can be come back to, then how well."""
+    good = sum(m.learned and (m.returns is None or m.returns >= 0.8) for m in report.modes)
+    worst = [m.worst for m in report.modes]
+    return [float(good), float(np.mean(worst)) if worst else 0.0]
+
+
+def read_metrics(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """metrics.csv as name -> (iterations, values)."""
+    out: dict[str, list[tuple[int, float]]] = {}
+    with open(folder / "metrics.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            out.setdefault(row["name"], []).append((int(row["iteration"]), float(row["value"])))
+    return {k: (np.array([i for i, _ in v]), np.array([x for _, x in v])) for k, v in out.items()}

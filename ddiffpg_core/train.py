@@ -1,0 +1,47 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.config import TrainConfig
+from ddiffpg_core.evaluate import Report
+from ddiffpg_core.run import Evaluator, Run
+from ddiffpg_core.spec import VecEnv
+from ddiffpg_core.timing import Stages
+
+
+def train(env: VecEnv, agent: DDiffPG, evaluator: Evaluator, run: Run, config: TrainConfig) -> Report:
+    """Train to the end of ``config.iterations``, from wherever ``run`` stands; returns the last evaluation.
+
+    One iteration is one control step of all environments, then ``updates_per_iteration`` updates.
+    """
+    obs = run.restore(env, agent)
+    if obs is None:
+        obs = env.reset(run.seed)
+        agent.begin(obs)
+    stages = Stages()
+    for iteration in range(run.iteration + 1, config.iterations + 1):
+        agent.schedule(iteration / config.iterations)
+        with stages("act"):
+            action = agent.act(obs)
+        with stages("simulate"):
+            step = env.step(env.spec.action.to_physical(action))
+        with stages("observe"):
+            agent.observe(action, step)
+            obs = step.obs
+        if iteration > config.warmup_iterations:
+            with stages("cluster"):
+                if iteration % config.recluster_every == 0:
+                    agent.rediscover_modes()
+            with stages("update"):
+                losses = [agent.update() for _ in range(config.updates_per_iteration)]
+            if iteration % config.log_every == 0:
+                run.log(iteration, agent, losses[-1], stages)
+            if iteration % config.eval_every == 0:
+                with stages("evaluate"):
+                    run.evaluate(iteration, agent, evaluator)
+        if iteration % config.checkpoint_every == 0 or iteration == config.iterations:
+            with stages("save"):
+                run.save(iteration, env, agent)
+        run.progress(iteration)
+    return run.finish(env.spec, evaluator)
