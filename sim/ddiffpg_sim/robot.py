@@ -47,7 +47,6 @@ class SimRobot:
         self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
         self._behind = 0.0
         self.success = self.collided = self.touching_wall = False
-        self._world.write_poses(self._data)
         return self.state()
 
     def step(self, command: np.ndarray) -> RobotState:

@@ -114,7 +114,7 @@ def test_time_limit_truncates_and_does_not_terminate(task):
     assert step.truncated.all()
     assert not step.terminated.any() and not step.success.any() and (step.reward == 0).all()
     assert (step.final_obs != step.obs).any(axis=1).all(), "obs begins the next episode, final_obs ends the last"
-    assert (env.steps == 0).all()
+    assert (env.steps == 0).all() and (env.state_dict()["physics"][:, 0] == 0).all()
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["early", "at the time limit"])

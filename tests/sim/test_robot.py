@@ -136,9 +136,9 @@ def test_walls_and_obstacles_are_told_apart(robot):
     for _ in range(10):
         robot.step(UP)
     assert robot.collided and not robot.touching_wall
-    for _ in range(5):
-        robot.step(-UP)
-    assert robot.collided, "remembered"
+    for _ in range(10):
+        robot.step(np.array([1.0, -1.0]))
+    assert robot.collided and robot.touching_wall, "remembered, whatever is touched later"
     robot.reset()
     assert not robot.collided
 
