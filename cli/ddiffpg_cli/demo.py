@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ddiffpg_cli.observer_node import Observer
 
 AHEAD = 0.9  # m along the chosen way from the robot to the obstacle
-UNDER_WAY = 0.3  # m that the robot has come before the obstacle drops
+UNDER_WAY = 0.3  # share of the way that lies behind the robot when the obstacle drops
 SIZE = (0.7, 0.7, 0.5)  # m
 START_SECONDS, DRIVE_SECONDS = 20.0, 30.0
 
@@ -120,9 +120,9 @@ class _Play:
         observer = self._observer
         observer.obstacle_listeners(2, START_SECONDS)
         observer.wait("a chosen way", lambda: observer.way and self._began is not None, START_SECONDS)
-        start = self._position()
+        whole = self._to_go()
         self._note(f"mode {observer.controller['mode']} chosen: {observer.controller['reason']}")
-        observer.wait("progress", lambda: np.linalg.norm(self._position() - start) > UNDER_WAY, DRIVE_SECONDS)
+        observer.wait("progress", lambda: self._to_go() < (1 - UNDER_WAY) * whole, DRIVE_SECONDS)
 
     def drop_obstacle(self) -> None:
         """Put a box ahead on the chosen way, where it leaves another way open."""
@@ -190,6 +190,10 @@ class _Play:
     def _since(self, at: float) -> float:
         return at - (at if self._began is None else self._began)
 
+    def _to_go(self) -> float:
+        """Metres left on the chosen way."""
+        return float(self._observer.controller["to_go_m"])
+
     def _position(self) -> np.ndarray:
         point = self._observer.odom.pose.pose.position
         return np.array([point.x, point.y])
@@ -201,8 +205,9 @@ def drop_point(way: np.ndarray, robot: np.ndarray, others: Sequence[np.ndarray],
     That is the first point from there on that keeps clear of one of the ``others``, each ``[Q, 2]``.
     Raises ValueError where there is none.
     """
-    steps = np.linalg.norm(np.diff(np.concatenate([robot[None], way]), axis=0), axis=1)
-    for point in way[np.cumsum(steps) >= ahead]:
+    left = way[np.linalg.norm(way - robot, axis=1).argmin() :]  # the robot has come on since the way was told
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(left, axis=0), axis=1))])
+    for point in left[along >= ahead]:
         distances = [np.linalg.norm(other[:, :2] - point, axis=1).min() for other in others]
         if max(distances, default=0.0) > SIZE[0]:
             return point

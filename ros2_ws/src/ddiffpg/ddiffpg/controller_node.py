@@ -46,7 +46,6 @@ PARAMETERS = (
     *specs_of(ControllerConfig, fixed="active"),
 )
 CONFIG_NAMES = tuple(p.name for p in describe(ControllerConfig))
-WARM_UP = 20  # inferences at configure, so that none of the first is slow on the robot
 SUCCESS, FAILURE, ERROR = (getattr(TransitionCallbackReturn, name) for name in ("SUCCESS", "FAILURE", "ERROR"))
 
 
@@ -149,7 +148,7 @@ class ControllerNode(LifecycleNode):
         self._check_mode(s["mode"])
         self._period = 1.0 / (s["rate"] or contract.rate_hz)
         self._make_controller()
-        self._warm_up(policy)
+        policy.warm_up()
         self._inputs = Inputs(self, contract, s, self._now)
         self._command = Command(self, contract, s)
         self._report = Report(self, contract, s, self._period)
@@ -162,12 +161,6 @@ class ControllerNode(LifecycleNode):
         """A controller that remembers nothing of an earlier drive."""
         config = build(ControllerConfig, self._settings.values(CONFIG_NAMES))
         self._controller = Controller(self._policy, config, np.random.default_rng(self._settings["seed"]))
-
-    def _warm_up(self, policy: Policy) -> None:
-        contract = policy.contract
-        observation, noise = np.zeros(len(contract.observation), np.float32), np.zeros(contract.noise_dim, np.float32)
-        for _ in range(WARM_UP):
-            policy.act(observation, contract.mode_ids[0], noise)
 
     def _stop(self) -> None:
         """No more ticks, and a last command to stand still that the robot has received."""

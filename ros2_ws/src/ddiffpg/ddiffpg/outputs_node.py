@@ -194,7 +194,8 @@ class Report:
 
 
 def _values(decision: Decision) -> dict[str, object]:
-    """A decision as the key-value pairs of the status."""
+    """A decision as the key-value pairs of the status; what goes by mode is ``id:value,...``."""
+    to_go = next((way.length for way in decision.ways if way.id == decision.mode), math.nan)
     return {
         "state": decision.state,
         "reason": decision.reason,
@@ -204,6 +205,7 @@ def _values(decision: Decision) -> dict[str, object]:
         "wanted": _numbers(decision.wanted),
         "free_modes": ",".join(str(way.id) for way in decision.ways if way.free),
         "clearance_m": ",".join(f"{way.id}:{way.clearance:.3f}" for way in decision.ways),
+        "to_go_m": f"{to_go:.3f}",
         "length_m": ",".join(f"{way.id}:{way.length:.2f}" for way in decision.ways),
     }
 
