@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config
-from ddiffpg_core.credit import shortcuts
+from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
@@ -19,28 +19,10 @@ from ddiffpg_core.improve import improve
 from ddiffpg_core.modes import Change, ModeBank
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import way
-from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
+from ddiffpg_core.replay import FIND, MODE, Replay
 from ddiffpg_core.spec import Step, TaskSpec
 
 _NETWORKS = ("actor", "slow_actor", "novelty")
-FIRST_MODE = 2  # critic groups: 0 explores, 1 finds the nearest goal, modes follow
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Transitions of G groups, B each. ``own`` marks rows whose improved action is kept for the next time."""
-
-    rows: Rows
-    kind: torch.Tensor
-    x: torch.Tensor
-    x_one: torch.Tensor
-    x_next: torch.Tensor
-    action: torch.Tensor
-    target: torch.Tensor
-    reward: torch.Tensor
-    discount: torch.Tensor
-    embedding: torch.Tensor
-    own: torch.Tensor
 
 
 class DDiffPG:
@@ -66,6 +48,8 @@ class DDiffPG:
         self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device)
         self.bank = ModeBank(config.modes, len(spec.path), e, spec.path_tolerance)
         self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
+        self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
+        self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
@@ -119,16 +103,7 @@ class DDiffPG:
         replay.way[slot] = way(replay.path(slot), modes.path_points, self.spec.path_tolerance)
         if self.bank.modes:
             replay.mode[slot] = self._labels(np.array([slot]))[0]
-            for i, mode in enumerate(self.bank.modes):
-                self._judge(np.array([slot]), i, mode.prototype)
-
-    def _judge(self, slots: np.ndarray, index: int, way_of_mode: np.ndarray) -> None:
-        """What these trajectories are worth to the mode at ``index``: see :mod:`ddiffpg_core.credit`."""
-        replay = self.replay
-        paths = replay.obs[slots][:, :, replay.columns].cpu().numpy()
-        joins, on = shortcuts(paths, way_of_mode, self.spec.path_tolerance)
-        replay.joins[index][slots] = joins
-        replay.arrives[index][slots] = on[np.arange(len(slots)), replay.length[slots]]
+            self.credit.add(slot, replay)
 
     def _labels(self, slots: np.ndarray) -> np.ndarray:
         """Mode ids of finished trajectories; -1 for a success too far from every mode to be one's."""
@@ -148,13 +123,12 @@ class DDiffPG:
         """Cluster the successes found so far; critics follow the modes, trajectories get their new labels."""
         self._fill_library()
         before = [m.id for m in self.bank.modes]
-        prototypes = {m.id: (i, m.prototype) for i, m in enumerate(self.bank.modes)}
         change = self.bank.rediscover(self.rng)
         if change is None:
             return None
         live = np.flatnonzero(self.replay.live)
         self._rearrange_critics(before, change)
-        self._rejudge(prototypes, live)
+        self.credit.follow({m.id: m.prototype for m in change.modes}, self.replay)
         label = self._labels(live)
         moved = live[label != self.replay.mode[live]]
         self.replay.target[MODE, moved] = self.replay.action[moved]
@@ -167,19 +141,6 @@ class DDiffPG:
         own = np.flatnonzero(self.replay.live & self.replay.success & (self.replay.mode == mode_id))
         newest = own[np.argsort(self.replay.born[own])][-50:]
         return int(np.median(self.replay.length[newest])) if len(own) else self.spec.max_steps // 4
-
-    def _rejudge(self, before: dict[int, tuple[int, np.ndarray]], live: np.ndarray) -> None:
-        """Judge all trajectories anew for the modes whose way is new; the others keep what is known."""
-        replay = self.replay
-        old_joins, old_arrives = replay.joins, replay.arrives
-        replay.clear_judgements(len(self.bank.modes))
-        for i, mode in enumerate(self.bank.modes):
-            index, prototype = before.get(mode.id, (None, None))
-            if prototype is mode.prototype:
-                replay.joins[i], replay.arrives[i] = old_joins[index], old_arrives[index]
-            else:
-                for part in np.array_split(live, max(1, len(live) // 500)):
-                    self._judge(part, i, mode.prototype)
 
     def _fill_library(self) -> None:
         replay, library = self.replay, self.bank.library
@@ -211,7 +172,7 @@ class DDiffPG:
 
     def update(self) -> dict[str, torch.Tensor]:
         """One multimodal batch: critics, action improvement, actor, novelty (paper, algorithm 1)."""
-        batch = self._draw()
+        batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
         next_action, sampled = self._sample_actions(batch)
         target = self.critic.target_distribution(
             torch.cat([batch.x_next, next_action], -1), batch.reward, batch.discount)
@@ -225,6 +186,10 @@ class DDiffPG:
         self.updates += 1
         return {"critic": critic_loss.mean(), "actor": actor_loss, "novelty": novelty_loss}
 
+    def _embeddings(self) -> np.ndarray:
+        """Each group's embedding ``[2 + K, E]``."""
+        return np.stack([*self.special, *(m.embedding for m in self.bank.modes)])
+
     def schedule(self, progress: float) -> None:
         """Let learning rates fade over the last part of training: ``progress`` runs from 0 to 1."""
         start = self.config.train.fade_from
@@ -233,90 +198,6 @@ class DDiffPG:
                                 (self.critic.optimizer, self.config.critic.learning_rate)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.fade
-
-    def _draw(self) -> Batch:
-        """The same share of rows from every group."""
-        replay = self.replay
-        groups = FIRST_MODE + len(self.bank.modes)
-        b = max(self.config.critic.batch_size // groups, self.config.critic.min_group_rows)
-        slots = np.stack([self._explore_slots(b), self._find_slots(b)] + [self._mode_slots(m.id, b) for m in self.bank.modes])
-        rows = replay.rows(slots, self.rng)
-        own = np.ones(slots.shape, bool)
-        own[FIRST_MODE:, int(b * self.config.replay.own_share):] = False
-        paid, cut = self._credit(slots, rows)
-        kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(self.bank.modes), device=self.device)
-        embedding = np.stack([*self.special, *(m.embedding for m in self.bank.modes)])
-        return self._batch(rows, kind, torch.as_tensor(embedding, device=self.device),
-                           torch.as_tensor(own, device=self.device), (paid, cut))
-
-    def _credit(self, slots: np.ndarray, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mode-consistent credit of rows ``[G, B]``: whether rewards count, and after how many steps a shortcut ends them."""
-        replay, n = self.replay, self.config.critic.n_step
-        paid = np.ones(slots.shape, bool)
-        cut = np.full(slots.shape, n + 1)
-        time = rows.time.cpu().numpy()
-        for i, mode in enumerate(self.bank.modes):
-            g = FIRST_MODE + i
-            own = replay.mode[slots[g]] == mode.id
-            paid[g] = own | replay.arrives[i][slots[g]]
-            for k in reversed(range(n)):
-                at = np.minimum(time[g] + k, replay.joins[i].shape[1] - 1)
-                cut[g] = np.where(~own & replay.joins[i][slots[g], at], k + 1, cut[g])
-        return torch.as_tensor(paid, device=self.device), torch.as_tensor(cut, device=self.device)
-
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, own: torch.Tensor,
-               credit: tuple[torch.Tensor, torch.Tensor]) -> Batch:
-        """Rows as tensors: n-step returns for goals, one step of novelty for exploration."""
-        replay, c = self.replay, self.config.critic
-        slot, time = rows.slot, rows.time
-        paid, cut = credit
-        length = torch.as_tensor(replay.length, device=self.device)[slot]
-        terminated = torch.as_tensor(replay.terminated, device=self.device)[slot]
-        end = torch.minimum(time + c.n_step, length)
-        reward = torch.zeros_like(time, dtype=torch.float32)
-        for k in range(c.n_step):
-            at = time + k
-            reward += c.gamma**k * replay.reward[slot, at.clamp(max=replay.reward.shape[1] - 1)] * ((at < length) & (k < cut - 1))
-        discount = c.gamma ** (end - time) * ~(terminated & (end == length)) * (cut > c.n_step)
-        x = self.features(replay.obs[slot, time])
-        x_one = self.features(replay.obs[slot, time + 1])
-        x_next = self.features(replay.obs[slot, end])
-        reward = reward * paid
-        reward[EXPLORE] = self.novelty.reward(x[EXPLORE], x_one[EXPLORE])
-        discount[EXPLORE] = c.gamma
-        x_next[EXPLORE] = x_one[EXPLORE]
-        target = replay.target[kind[:, None], slot, time]
-        embedding = embedding[:, None].expand(-1, slot.shape[1], -1)
-        return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own)
-
-    def _explore_slots(self, b: int) -> np.ndarray:
-        held = self.replay.collected()
-        explorers = held[self.replay.explorer[held]]
-        return self.rng.choice(explorers if len(explorers) else held, b)
-
-    def _find_slots(self, b: int) -> np.ndarray:
-        """Half successes of any way, half anything."""
-        slots = self.rng.choice(self.replay.collected(), b)
-        success = np.flatnonzero(self.replay.live & self.replay.success)
-        if len(success):
-            slots[: b // 2] = self.rng.choice(success, b // 2)
-        return slots
-
-    def _mode_slots(self, mode_id: int, b: int) -> np.ndarray:
-        """A mode's own successes, then explorers' data of any kind, then other modes' successes."""
-        replay, c = self.replay, self.config.replay
-        success = replay.live & replay.success
-        own = np.flatnonzero(success & (replay.mode == mode_id))
-        other = np.flatnonzero(success & (replay.mode != mode_id))
-        anything = np.flatnonzero(replay.live & (replay.explorer | ~replay.success))
-        first, second = int(b * c.own_share), int(b * (c.own_share + c.any_share))
-        own = own if len(own) else np.flatnonzero(success)
-        slots = self.rng.choice(own, b)
-        if len(anything):
-            slots[first:second] = self.rng.choice(anything, second - first)
-        if len(other):
-            slots[second:] = self.rng.choice(other, b - second)
-        return slots
 
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The actor's actions at the next states, and at the states themselves."""
@@ -352,7 +233,8 @@ class DDiffPG:
             **parts, "actor_optimizer": self.actor_optimizer.state_dict(), "critic": self.critic.state_dict(),
             "novelty_optimizer": self.novelty.optimizer.state_dict(), "replay": self.replay.state_dict(),
             "bank": self.bank.state_dict(), "behaviour": self.behaviour.state_dict(),
-            "mode_steps": self.mode_steps, "cells": sorted(map(list, self.cells)), "special": self.special, "transitions": self.transitions,
+            "credit": self.credit.state_dict(), "mode_steps": self.mode_steps, "cells": sorted(map(list, self.cells)),
+            "special": self.special, "transitions": self.transitions,
             "updates": self.updates, "rng": self.rng.bit_generator.state, "noise": self.noise.get_state(),
         }
 
@@ -365,6 +247,7 @@ class DDiffPG:
         self.replay.load_state_dict(state["replay"])
         self.bank.load_state_dict(state["bank"])
         self.behaviour.load_state_dict(state["behaviour"])
+        self.credit.load_state_dict(state["credit"], self.replay)
         self.mode_steps, self.special = state["mode_steps"], state["special"]
         self.cells = set(map(tuple, state["cells"]))
         self.transitions, self.updates = state["transitions"], state["updates"]

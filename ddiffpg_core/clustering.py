@@ -47,7 +47,8 @@ def _tree(distance: np.ndarray) -> np.ndarray:
     return linkage(squareform(distance, checks=False), "average")
 
 
-def _split(members: np.ndarray, distance: np.ndarray, tolerance: float, config: ModesConfig) -> tuple[list[np.ndarray], float]:
+def _split(members: np.ndarray, distance: np.ndarray, tolerance: float,
+           config: ModesConfig) -> tuple[list[np.ndarray], float]:
     """``members`` as clusters, and the silhouette of the first cut (0 where there was none)."""
     label, score = _best_cut(distance[np.ix_(members, members)], tolerance, config)
     if label is None:

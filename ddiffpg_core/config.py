@@ -218,4 +218,5 @@ def _value(value: Any, like: Any, where: str) -> Any:
         return float(value)
     if type(value) is type(like) and not isinstance(like, tuple):
         return value
-    raise ConfigError(f"{where} is {value!r}: expected {'a list of whole numbers' if isinstance(like, tuple) else type(like).__name__}")
+    expected = "a list of whole numbers" if isinstance(like, tuple) else type(like).__name__
+    raise ConfigError(f"{where} is {value!r}: expected {expected}")

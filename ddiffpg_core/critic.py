@@ -54,7 +54,8 @@ class Critic:
         self.config = config
         self.online = CriticEnsemble(inputs, groups, config).to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate, weight_decay=1e-4, fused=True)
+        self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate,
+                                           weight_decay=1e-4, fused=True)
 
     def rearrange(self, sources: list[int], fresh: list[bool]) -> None:
         """Copy groups about; where ``fresh[i]``, group i starts with an optimiser that knows nothing of it."""
@@ -103,7 +104,8 @@ class Critic:
         return project(lower, reward, discount, self.target.atoms)
 
 
-def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor,
+            atoms: torch.Tensor) -> torch.Tensor:
     """Move mass ``probability [..., N]`` from ``atoms [N]`` to ``reward + discount * atoms``, back onto the atoms."""
     width = atoms[1] - atoms[0]
     moved = (reward[..., None] + discount[..., None] * atoms).clamp(float(atoms[0]), float(atoms[-1]))

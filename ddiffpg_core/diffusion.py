@@ -29,8 +29,9 @@ class DiffusionActor(nn.Module):
         self.register_buffer("keep", keep)
         self.register_buffer("keep_before", torch.cat([torch.ones(1), keep[:-1]]))
 
-    def epsilon(self, noisy: torch.Tensor, step: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """The noise in ``noisy [..., A]`` at ``step [...]``, given features ``x [..., F]`` and embedding ``[..., E]``."""
+    def epsilon(self, noisy: torch.Tensor, step: torch.Tensor, x: torch.Tensor,
+                embedding: torch.Tensor) -> torch.Tensor:
+        """The noise in ``noisy [..., A]`` at ``step [...]``, given features ``x [..., F]``, embedding ``[..., E]``."""
         return self.net(torch.cat([x, noisy, embedding, self.time[step]], -1))
 
     def _clean(self, noisy: torch.Tensor, k: int, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
@@ -66,7 +67,8 @@ class DiffusionActor(nn.Module):
             action = self.keep_before[k].sqrt() * clean + (1 - self.keep_before[k]).sqrt() * eps
         return action.clamp(-1, 1)
 
-    def loss(self, x: torch.Tensor, embedding: torch.Tensor, target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def loss(self, x: torch.Tensor, embedding: torch.Tensor, target: torch.Tensor,
+             generator: torch.Generator) -> torch.Tensor:
         """Denoising loss of the target actions ``[..., A]`` (paper, equation 6)."""
         step = torch.randint(0, self.steps, target.shape[:-1], generator=generator, device=target.device)
         noise = torch.randn(target.shape, generator=generator, device=target.device)

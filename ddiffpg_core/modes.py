@@ -117,7 +117,8 @@ class ModeBank:
         return mode
 
     def state_dict(self) -> dict[str, Any]:
-        return {"library": self.library.state_dict(), "modes": [m.to_dict() for m in self.modes], "next_id": self.next_id}
+        modes = [m.to_dict() for m in self.modes]
+        return {"library": self.library.state_dict(), "modes": modes, "next_id": self.next_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.library.load_state_dict(state["library"])

@@ -6,9 +6,10 @@ import numpy as np
 
 
 def erase_loops(path: np.ndarray, radius: float) -> np.ndarray:
-    """``path [L, D]`` without its detours: where it comes back within ``radius`` after more than 3 radii, that loop is cut.
+    """``path [L, D]`` without its detours.
 
-    Of an explorer's wandering this leaves the way that it found.
+    Where it comes back within ``radius`` after more than 3 radii of travel, that loop is cut. Of an explorer's
+    wandering this leaves the way that it found.
     """
     travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     back = np.linalg.norm(path[:, None] - path[None], axis=-1) < radius

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import matplotlib
 
@@ -15,7 +15,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from scipy.cluster.hierarchy import dendrogram
 
-from ddiffpg_core.agent import FIRST_MODE, DDiffPG
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.batch import FIRST_MODE
 from ddiffpg_core.clustering import cluster
 
 Background = Callable[[Axes], None]

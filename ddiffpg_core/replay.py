@@ -46,8 +46,6 @@ class Replay:
         self.mode = np.full(slots, -1)
         self.way = np.zeros((slots, path_points, p), np.float32)
         self.born = np.zeros(slots, np.int64)
-        self.joins: list[np.ndarray] = []
-        self.arrives: list[np.ndarray] = []
         self.finished = 0
         self.open = np.arange(num_envs)
 
@@ -103,12 +101,6 @@ class Replay:
         ids, counts = np.unique(self.mode[self.live & self.success], return_counts=True)
         return int(rng.choice(np.flatnonzero(self.live & self.success & (self.mode == ids[counts.argmax()]))))
 
-    def clear_judgements(self, modes: int) -> None:
-        """Room for what each trajectory is worth to each of ``modes`` modes: see :mod:`ddiffpg_core.credit`."""
-        slots, horizon = self.reward.shape
-        self.joins = [np.zeros((slots, horizon), bool) for _ in range(modes)]
-        self.arrives = [np.zeros(slots, bool) for _ in range(modes)]
-
     def collected(self) -> np.ndarray:
         """Slots that hold at least one step."""
         return np.flatnonzero(self.length > 0)
@@ -124,8 +116,6 @@ class Replay:
         used = int(self.collected().max(initial=len(self.open) - 1)) + 1
         state: dict[str, Any] = {name: getattr(self, name)[:used] for name in _PER_SLOT}
         state["target"] = self.target[:, :used].clone()
-        state["joins"] = [j[:used] for j in self.joins]
-        state["arrives"] = [a[:used] for a in self.arrives]
         return {**state, "open": self.open, "finished": self.finished}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -134,7 +124,4 @@ class Replay:
             value = state[name]
             getattr(self, name)[:used] = value.to(self.obs.device) if isinstance(value, torch.Tensor) else value
         self.target[:, :used] = state["target"].to(self.target.device)
-        self.clear_judgements(len(state["joins"]))
-        for mine, other in zip(self.joins + self.arrives, state["joins"] + state["arrives"]):
-            mine[:used] = other
         self.open, self.finished = state["open"].copy(), state["finished"]

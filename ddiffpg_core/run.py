@@ -5,21 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import torch
 
-from ddiffpg_core import checkpoint, config as settings
+from ddiffpg_core import checkpoint
+from ddiffpg_core import config as settings
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import SavedPolicy
 from ddiffpg_core.config import Config
 from ddiffpg_core.evaluate import Report
 from ddiffpg_core.spec import TaskSpec, VecEnv
 from ddiffpg_core.timing import Stages
-
 
 Evaluator = Callable[[SavedPolicy, int], Report]
 """Evaluates a policy over so many episodes, touching nothing that training depends on."""

@@ -1,0 +1,127 @@
+"""The multimodal batch: the same share of rows from exploration, the finder and every mode (paper, section 4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ddiffpg_core.config import CriticConfig, ReplayConfig
+from ddiffpg_core.credit import Credit
+from ddiffpg_core.features import Features
+from ddiffpg_core.novelty import Novelty
+from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
+
+FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions of G groups, B each, as features; all tensors ``[G, B, ...]`` but ``kind [G]``.
+
+    ``x_one`` is the next state, ``x_next`` the one that the return bootstraps from. ``own`` marks rows whose
+    improved action is kept for the next time.
+    """
+
+    rows: Rows
+    kind: torch.Tensor
+    x: torch.Tensor
+    x_one: torch.Tensor
+    x_next: torch.Tensor
+    action: torch.Tensor
+    target: torch.Tensor
+    reward: torch.Tensor
+    discount: torch.Tensor
+    embedding: torch.Tensor
+    own: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws batches from ``replay`` with mode-consistent ``credit``."""
+
+    replay: Replay
+    credit: Credit
+    features: Features
+    novelty: Novelty
+    critic: CriticConfig
+    shares: ReplayConfig
+
+    def draw(self, mode_ids: np.ndarray, embedding: np.ndarray, rng: np.random.Generator) -> Batch:
+        """A batch for the modes ``mode_ids [K]``; ``embedding [2 + K, E]`` is each group's."""
+        b = max(self.critic.batch_size // len(embedding), self.critic.min_group_rows)
+        modes = [self._mode_slots(i, b, rng) for i in mode_ids]
+        slots = np.stack([self._explore_slots(b, rng), self._find_slots(b, rng), *modes])
+        rows = self.replay.rows(slots, rng)
+        own = np.ones(slots.shape, bool)
+        own[FIRST_MODE:, int(b * self.shares.own_share):] = False
+        kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
+        wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
+        own_rows = torch.as_tensor(own, device=kind.device)
+        return self._batch(rows, kind, wide, own_rows, self._credit(slots, rows, mode_ids))
+
+    def _explore_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
+        held = self.replay.collected()
+        explorers = held[self.replay.explorer[held]]
+        return rng.choice(explorers if len(explorers) else held, b)
+
+    def _find_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
+        """Half successes of any way, half anything."""
+        slots = rng.choice(self.replay.collected(), b)
+        success = np.flatnonzero(self.replay.live & self.replay.success)
+        if len(success):
+            slots[: b // 2] = rng.choice(success, b // 2)
+        return slots
+
+    def _mode_slots(self, mode_id: int, b: int, rng: np.random.Generator) -> np.ndarray:
+        """A mode's own successes, then anything but other ways' exploitation, then other modes' successes."""
+        replay, shares = self.replay, self.shares
+        success = replay.live & replay.success
+        own = np.flatnonzero(success & (replay.mode == mode_id))
+        other = np.flatnonzero(success & (replay.mode != mode_id))
+        anything = np.flatnonzero(replay.live & (replay.explorer | ~replay.success))
+        first, second = int(b * shares.own_share), int(b * (shares.own_share + shares.any_share))
+        slots = rng.choice(own if len(own) else np.flatnonzero(success), b)
+        if len(anything):
+            slots[first:second] = rng.choice(anything, second - first)
+        if len(other):
+            slots[second:] = rng.choice(other, b - second)
+        return slots
+
+    def _credit(self, slots: np.ndarray, rows: Rows, mode_ids: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of rows ``[G, B]``: whether goals count, and the step at which a shortcut ends them."""
+        steps = self.critic.n_step
+        paid, cut = np.ones(slots.shape, bool), np.full(slots.shape, steps + 1)
+        time = rows.time.cpu().numpy()
+        for g, mode_id in enumerate(mode_ids, FIRST_MODE):
+            own = self.replay.mode[slots[g]] == mode_id
+            paid[g], cut[g] = self.credit.of(mode_id, slots[g], time[g], own, steps)
+        device = rows.slot.device
+        return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
+
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, own: torch.Tensor,
+               credit: tuple[torch.Tensor, torch.Tensor]) -> Batch:
+        """Rows as tensors: n-step returns towards goals, one step of novelty for exploration."""
+        replay, slot, time = self.replay, rows.slot, rows.time
+        reward, discount, end = self._returns(rows, *credit)
+        x, x_one, x_next = (self.features(replay.obs[slot, at]) for at in (time, time + 1, end))
+        reward[EXPLORE] = self.novelty.reward(x[EXPLORE], x_one[EXPLORE])
+        discount[EXPLORE] = self.critic.gamma
+        x_next[EXPLORE] = x_one[EXPLORE]
+        target = replay.target[kind[:, None], slot, time]
+        return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own)
+
+    def _returns(self, rows: Rows, paid: torch.Tensor,
+                 cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """n-step reward, discount (zero after termination or a shortcut, not after a time limit), last state's time."""
+        replay, c, slot, time = self.replay, self.critic, rows.slot, rows.time
+        length = torch.as_tensor(replay.length, device=slot.device)[slot]
+        terminated = torch.as_tensor(replay.terminated, device=slot.device)[slot]
+        end = torch.minimum(time + c.n_step, length)
+        reward = torch.zeros(slot.shape, device=slot.device)
+        for k in range(c.n_step):
+            at = (time + k).clamp(max=replay.reward.shape[1] - 1)
+            reward += c.gamma**k * replay.reward[slot, at] * ((time + k < length) & (k < cut - 1))
+        over = (terminated & (end == length)) | (cut <= c.n_step)
+        return reward * paid, c.gamma ** (end - time) * ~over, end
