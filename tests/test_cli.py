@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from ddiffpg_cli.errors import BadInput, Failed, explain
 from ddiffpg_cli.main import COMMANDS, main
-from ddiffpg_cli.output import bar, clock, progress, table
+from ddiffpg_cli.output import Progress, bar, clock, progress, table
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [ROOT / p for p in (".", "sim", "export", "cli", "ros2_ws/src/ddiffpg")]
@@ -214,9 +215,19 @@ def test_clock() -> None:
 
 
 def test_bar_says_the_time_left() -> None:
-    # 1 of 4 done in 10 s: 30 s left
-    assert "1/4, 00:30 left" in bar(1, 4, 10.0, "run")
-    assert "--:-- left" in bar(0, 4, 0.0, "run")
+    assert bar("run", 1, 4, 30.0, "well") == f"[{'#' * 7}{'.' * 21}] run 1/4, 00:30 left, well"
+    assert bar("run", 0, 4, None).endswith("run 0/4, --:-- left")
+
+
+def test_progress_into_a_file_is_a_line_for_each_tenth() -> None:
+    out = io.StringIO()
+    shown = Progress("iteration", 100, out)
+    for done in range(41, 101):  # resumed after 40
+        shown.show(done)
+    shown.end()
+    lines = out.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"iteration {n}/100" for n in (50, 60, 70, 80, 90, 100)]
+    assert lines[-1].endswith("00:00 left")
 
 
 def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,26 +55,65 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells)
 
 
-def progress(items: Sequence[T], what: str, stream: TextIO | None = None) -> Iterator[T]:
-    """``items`` one by one, with a bar and the time left on standard error where that is a terminal."""
-    out = sys.stderr if stream is None else stream
-    if not out.isatty():
-        yield from items
-        return
-    begin = time.monotonic()
+class Progress:
+    """How far ``what`` has come of ``total``: a bar on a terminal, else a line for each tenth of the way.
+
+    The time left goes by the pace since this object was made, so it is right for what is resumed too.
+    """
+
+    def __init__(self, what: str, total: int, stream: TextIO | None = None) -> None:
+        self._what, self._total = what, total
+        self._out = sys.stderr if stream is None else stream
+        self._begun: tuple[float, int] | None = None
+        self._tenth = -1
+        self._width = 0
+
+    def show(self, done: int, note: str = "") -> None:
+        """``done`` of the total is done."""
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun, self._tenth = (now, done), 10 * done // self._total
+        since, first = self._begun
+        left = (now - since) / (done - first) * (self._total - done) if done > first else None
+        if self._out.isatty():
+            self._draw(bar(self._what, done, self._total, left, note))
+        elif 10 * done // self._total > self._tenth:
+            self._tenth = 10 * done // self._total
+            print(plain(self._what, done, self._total, left, note), file=self._out, flush=True)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._width:
+            self._draw("")
+            self._out.write("\r")
+
+    def _draw(self, text: str) -> None:
+        self._out.write("\r" + text.ljust(self._width))
+        self._out.flush()
+        self._width = len(text)
+
+
+def progress(items: Sequence[T], what: str) -> Iterator[T]:
+    """``items`` one by one, with a bar where standard error is a terminal."""
+    shown = Progress(what, len(items)) if sys.stderr.isatty() else None
     for done, item in enumerate(items):
-        out.write("\r" + bar(done, len(items), time.monotonic() - begin, what))
-        out.flush()
+        if shown is not None:
+            shown.show(done)
         yield item
-    out.write("\r" + " " * len(bar(len(items), len(items), 0.0, what)) + "\r")
-    out.flush()
+    if shown is not None:
+        shown.end()
 
 
-def bar(done: int, total: int, elapsed: float, what: str) -> str:
-    """One line of fixed length: how much is done, and how long the rest takes at the pace so far."""
+def plain(what: str, done: int, total: int, left: float | None, note: str) -> str:
+    """How far it has come, in words; ``left`` in seconds."""
+    parts = [f"{what} {done}/{total}", "--:-- left" if left is None else f"{clock(left)} left", note]
+    return ", ".join(part for part in parts if part)
+
+
+def bar(what: str, done: int, total: int, left: float | None, note: str = "") -> str:
+    """The same as a bar."""
     full = BAR * done // max(total, 1)
-    left = "--:--" if done == 0 else clock(elapsed / done * (total - done))
-    return f"{what} [{'#' * full}{'.' * (BAR - full)}] {done}/{total}, {left} left "
+    return f"[{'#' * full}{'.' * (BAR - full)}] {plain(what, done, total, left, note)}"
 
 
 def clock(seconds: float) -> str:

@@ -44,7 +44,9 @@ def _evaluate_policy(args: argparse.Namespace) -> Report:
 
 
 def _evaluate_run(args: argparse.Namespace) -> Report:
-    raise BadInput("not there yet")
+    from ..training import evaluate_run
+
+    return evaluate_run(args.what, args.episodes, args.seed)
 
 
 def describe(report: Report) -> str:

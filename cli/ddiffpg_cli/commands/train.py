@@ -3,26 +3,78 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..arguments import add_seed
-from ..errors import BadInput
+from ..arguments import add_json, existing_file, not_negative
+from ..errors import OK, BadInput
+from ..output import Progress, check_json_target, text_out, write_json
+from .evaluate import describe
+
+if TYPE_CHECKING:
+    from ddiffpg_core.config import Config
+    from ddiffpg_core.evaluate import Report
+    from ddiffpg_core.run import Run
 
 HELP = {"train": "learn a task: finds its modes by itself; writes checkpoints, logs and pictures into a run directory"}
 
 
 def configure(name: str, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="TASK", help="one of: ddiffpg tasks")
+    parser.add_argument("task", metavar="TASK", help="one of those that ddiffpg tasks lists")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
-    add_seed(parser)
-    parser.add_argument("--preset", metavar="NAME", help="settings that ship (default: the task's own)")
+    parser.add_argument("--seed", type=not_negative, metavar="N", help="seed of all randomness (default 0)")
+    parser.add_argument("--preset", metavar="NAME", help="settings that ship (default: those of the task's name)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings that differ from the preset")
-    parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE",
         help="override one setting; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where the run in DIR stopped; start it where there is none"
+    )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    raise BadInput("not there yet")
+    from ddiffpg_sim import tasks
+
+    check_json_target(args.json)
+    if args.task not in tasks.names():
+        raise BadInput(f"TASK {args.task!r}: no such task (known: {', '.join(tasks.names())})")
+    given = _settings(args) if args.preset or args.config or args.overrides else None
+
+    from ..training import Wanted, open_run
+
+    wanted = Wanted(args.task, args.out, args.seed, given)
+    training = open_run(wanted, lambda: _settings(args), args.resume)
+    report = _train(training)
+    print(describe(report), file=text_out(args.json))
+    write_json(report.to_dict(), args.json)
+    return OK
+
+
+def _train(training: Run) -> Report:
+    from ..training import train_run
+
+    shown = Progress("iteration", training.config.train.iterations)
+    try:
+        return train_run(training, shown.show)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command with --resume goes on from {training.folder}", file=sys.stderr)
+        raise
+    finally:
+        shown.end()
+
+
+def _settings(args: argparse.Namespace) -> Config:
+    """Preset, then file, then single settings; each wins over the one before."""
+    from ddiffpg_core import config
+
+    if args.preset is None and args.task not in config.presets():
+        known = ", ".join(config.presets())
+        raise BadInput(f"--preset is needed: task {args.task!r} has none of its own (known: {known})")
+    settings = config.load_preset(args.preset or args.task)
+    if args.config is not None:
+        settings = config.load_file(existing_file(args.config, "--config"), settings)
+    return config.override(settings, args.overrides)

@@ -1,0 +1,131 @@
+"""Puts task, environment, agent and run directory together: the composition root of training."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, Rectangle
+
+from ddiffpg_core import checkpoint
+from ddiffpg_core.acting import act_of, known_modes
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy
+from ddiffpg_core.config import Config
+from ddiffpg_core.evaluate import Report, evaluate
+from ddiffpg_core.pictures import draw_all
+from ddiffpg_core.run import Evaluator, Run, RunError
+from ddiffpg_core.train import train
+from ddiffpg_sim import tasks
+from ddiffpg_sim.batch import BatchedEnv
+from ddiffpg_sim.task import Task
+
+from .errors import BadInput
+
+EVALUATION_ENVS = 64
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line. ``seed`` and ``config`` None: those that the run has, where one is."""
+
+    task: str
+    folder: Path
+    seed: int | None
+    config: Config | None
+
+
+def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Run:
+    """A new run, or with ``resume`` the one that is there (a new one where there is none).
+
+    Raises BadInput where the directory is used, holds no run, or its settings are others than those asked for.
+    """
+    try:
+        if resume and (wanted.folder / "run.json").exists():
+            run = Run.open(wanted.folder)
+            seed = run.seed if wanted.seed is None else wanted.seed
+            run.check_same(wanted.task, seed, wanted.config or run.config)
+            return run
+        return Run.create(wanted.folder, wanted.task, wanted.seed or 0, wanted.config or default(), commit())
+    except RunError as error:
+        raise BadInput(str(error)) from error
+
+
+def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
+    """Train ``run`` to its end, from its last checkpoint where it has one, and draw its pictures."""
+    task, config = tasks.make(run.task), run.config
+    _use_device(config)
+    run.on_progress = on_progress
+    begun = run.iteration
+    with ExitStack() as opened:
+        env = opened.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
+        evaluation_env = opened.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
+        agent = DDiffPG(task.spec, config, run.seed)
+        try:
+            report = train(env, agent, evaluator(evaluation_env), run, config.train)
+        except CheckpointError as error:
+            if run.iteration == begun:  # it could not even be read
+                raise BadInput(str(error)) from error
+            raise
+    draw_all(agent, run.folder / "pictures", lambda axes: draw_world(task, axes))
+    return report
+
+
+def evaluate_run(folder: Path, episodes: int, seed: int) -> Report:
+    """The best policy of the run in ``folder``, mode by mode. Raises BadInput where there is none."""
+    try:
+        run = Run.open(folder)
+        task = tasks.make(run.task)
+        policy = checkpoint.load_policy(folder / "policy.pt", task.spec)
+    except (RunError, CheckpointError) as error:
+        raise BadInput(str(error)) from error
+    with closing(BatchedEnv(task, EVALUATION_ENVS)) as env:
+        return evaluate(env, act_of(policy, task.spec, seed), known_modes(policy), episodes, seed)
+
+
+def evaluator(env: BatchedEnv) -> Evaluator:
+    """Evaluates policies in ``env``, each time from a seed of its own that a resumed run has again.
+
+    A fixed seed would choose the policy that suits these episodes best, and then measure it on them.
+    """
+
+    def evaluate_policy(policy: SavedPolicy, episodes: int) -> Report:
+        seed = policy.transitions + episodes
+        return evaluate(env, act_of(policy, env.spec, seed), known_modes(policy), episodes, seed)
+
+    return evaluate_policy
+
+
+def draw_world(task: Task, axes: Axes) -> None:
+    """Walls and goals of ``task``, in metres."""
+    for wall in task.walls:
+        (x, y), (hx, hy) = wall.center, wall.half_size
+        axes.add_patch(Rectangle((x - hx, y - hy), 2 * hx, 2 * hy, color="0.75", linewidth=0))
+    for x, y in task.goals:
+        axes.add_patch(Circle((x, y), task.goal_radius, color="tab:green", alpha=0.3, linewidth=0))
+
+
+def commit() -> str:
+    """The commit of the checkout that this code is from, with a plus sign where files are changed; empty elsewhere."""
+    git = ["git", "-C", str(Path(__file__).resolve().parents[2])]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed.stdout else "")
+
+
+def _use_device(config: Config) -> None:
+    """Threads as the settings say; BadInput where the device is not there."""
+    torch.set_num_threads(config.train.torch_threads)
+    try:
+        torch.empty(1, device=config.train.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"train.device is {config.train.device!r}: torch cannot use it ({reason})") from error
