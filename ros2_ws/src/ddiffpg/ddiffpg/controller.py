@@ -104,9 +104,10 @@ class Controller:
         patience = Patience(config.hysteresis, config.dwell, config.stuck_after, config.retry_after)
         self._replanner = Replanner({m.id: m.success for m in contract.modes}, patience)
         firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
-        soft = Braking(self.radius, config.max_acceleration, config.reaction_time, config.wall_speed)
-        self._braking = firm, soft
         self._period = 1.0 / contract.rate_hz
+        # The policy knows the walls of its training: it is only kept from running into them at full speed.
+        late = min(config.reaction_time, self._period)
+        self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
         self._last: float | None = None
         self._sent = np.zeros(len(contract.action))
         self._held = False

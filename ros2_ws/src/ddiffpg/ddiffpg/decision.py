@@ -85,7 +85,7 @@ class ControllerConfig:
         40.0, "m/s^2", 0.01, 10000.0, "change of the command towards zero on a fault or before an obstacle"
     )
     stop_margin: float = parameter(0.05, "m", 0.0, 10.0, "distance from obstacles below which none is approached")
-    reaction_time: float = parameter(0.2, "s", 0.0, 10.0, "from a measurement to the robot's response, for braking")
+    reaction_time: float = parameter(0.3, "s", 0.0, 10.0, "braking is that early: two to three times the robot's delay")
     wall_speed: float = parameter(0.3, "m/s", 0.0, 100.0, "approach allowed however near to things known from training")
     state_timeout: float = parameter(0.3, "s", 0.01, 60.0, "a state older than this is stale")
     obstacle_timeout: float = parameter(0.5, "s", 0.01, 60.0, "obstacles older than this are stale")

@@ -1,0 +1,152 @@
+"""Which way is taken when: sticky, at once away from what is blocked, back only after a while."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ddiffpg.modes import Way
+from ddiffpg.replan import Choice, Patience, Replanner
+
+PATIENCE = Patience(hysteresis=0.05, dwell=1.0, stuck_after=1.5, retry_after=10.0)
+FREE, BLOCKED, TIGHT = math.inf, -0.1, 0.02
+LENGTHS = {0: 3.0, 1: 4.0, 2: 9.0}
+
+
+def make(**success: float) -> Replanner:
+    return Replanner({0: 1.0, 1: 1.0, 2: 1.0, **{int(k[1:]): v for k, v in success.items()}}, PATIENCE)
+
+
+def step(replanner: Replanner, now: float, *clearance: float, forced: int = -1, held: bool = False) -> Choice:
+    """One tick with modes 0, 1, ... of the given clearances."""
+    ways = [Way(i, c, LENGTHS[i], ()) for i, c in enumerate(clearance)]
+    return replanner.choose(ways, replanner.update(now, ways, held), forced)
+
+
+def test_at_first_the_shortest_free_way():
+    choice = step(make(), 0.0, FREE, FREE, FREE)
+    assert choice == Choice(0, "mode 0 is the best free way (3.0 m)")
+    assert step(make(), 0.0, BLOCKED, FREE, FREE).mode == 1
+
+
+def test_a_way_that_often_fails_counts_as_longer():
+    assert step(make(m0=0.7), 0.0, FREE, FREE).mode == 1  # 3 / 0.7 > 4
+    assert step(make(m0=0.8), 0.0, FREE, FREE).mode == 0  # 3 / 0.8 < 4
+    assert step(make(m0=0.0), 0.0, FREE, BLOCKED).mode == 0  # better than none
+
+
+def test_the_chosen_way_is_kept_though_a_shorter_one_opens():
+    replanner = make()
+    assert step(replanner, 0.0, BLOCKED, FREE).mode == 1
+    for t in range(1, 100):
+        assert step(replanner, 0.1 * t, FREE, FREE) == Choice(1, "mode 1 is still free")
+
+
+def test_a_block_is_acted_on_in_the_same_tick():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE)
+    assert step(replanner, 0.1, BLOCKED, FREE) == Choice(1, "mode 0 is blocked, mode 1 is the best free way (4.0 m)")
+
+
+def test_little_room_is_no_reason_to_leave():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE)
+    assert step(replanner, 0.1, TIGHT, FREE).mode == 0
+    assert step(replanner, 0.2, 0.0, FREE).mode == 0
+
+
+def test_the_way_back_opens_only_after_the_dwell_time():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE)
+    step(replanner, 0.1, BLOCKED, FREE)
+    for now in (0.2, 0.7, 1.1):
+        assert step(replanner, now, FREE, BLOCKED).mode is None
+    assert step(replanner, 1.2, FREE, BLOCKED).mode == 0
+
+
+def test_a_flickering_block_starts_the_dwell_time_anew():
+    replanner = make()
+    step(replanner, 0.0, BLOCKED)
+    step(replanner, 0.1, FREE)
+    step(replanner, 1.0, BLOCKED)
+    assert step(replanner, 1.2, FREE).mode is None
+    assert step(replanner, 2.1, FREE).mode is None
+    assert step(replanner, 2.2, FREE).mode == 0
+
+
+def test_without_room_to_spare_a_blocked_way_does_not_open():
+    replanner = make()
+    step(replanner, 0.0, BLOCKED)
+    assert step(replanner, 5.0, TIGHT).mode is None
+    assert step(replanner, 9.0, TIGHT).mode is None
+    step(replanner, 10.0, FREE)
+    step(replanner, 10.9, TIGHT)  # starts the time anew
+    assert step(replanner, 11.1, FREE).mode is None
+    assert step(replanner, 12.1, FREE).mode == 0
+
+
+def test_two_ways_blocked_in_turn_do_not_make_it_waver():
+    """Blocks that alternate every 0.2 s: a new choice comes at most once per dwell time, after the first ones."""
+    replanner, modes = make(), []
+    for t in range(200):
+        first = t // 2 % 2 == 0
+        modes.append(step(replanner, 0.1 * t, BLOCKED if first else FREE, FREE if first else BLOCKED).mode)
+    assert modes[:3] == [1, 1, None]
+    assert set(modes[2:]) == {None}
+
+
+def test_no_way_is_said_and_ends_by_itself():
+    replanner = make()
+    assert step(replanner, 0.0, FREE, FREE).mode == 0
+    assert step(replanner, 0.1, BLOCKED, BLOCKED) == Choice(None, "no way is free")
+    assert step(replanner, 5.0, BLOCKED, FREE).mode is None
+    assert step(replanner, 6.0, BLOCKED, FREE) == Choice(1, "mode 1 is the best free way (4.0 m)")
+
+
+def test_a_forced_mode_is_taken_at_once_and_kept_when_released():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE, FREE)
+    assert step(replanner, 0.1, FREE, FREE, FREE, forced=2) == Choice(2, "mode 2 is asked for")
+    assert step(replanner, 0.2, FREE, FREE, FREE).mode == 2
+
+
+def test_a_forced_mode_that_is_blocked_is_not_replaced():
+    replanner = make()
+    assert step(replanner, 0.0, BLOCKED, FREE, forced=0) == Choice(None, "mode 0 is asked for and not free")
+    assert step(replanner, 0.1, BLOCKED, FREE).mode == 1  # released
+    assert step(replanner, 0.2, FREE, FREE, forced=0).mode is None  # dwell
+    assert step(replanner, 1.2, FREE, FREE, forced=0).mode == 0
+
+
+def test_held_off_for_long_a_way_is_given_up_for_a_while():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE)
+    for now in (1.0, 1.7, 2.4):
+        assert step(replanner, now, FREE, FREE, held=True).mode == 0
+    assert step(replanner, 2.5, FREE, FREE, held=True).mode == 1
+    for now in (3.0, 8.0, 12.4):
+        assert step(replanner, now, FREE, BLOCKED).mode is None
+    assert step(replanner, 12.5, FREE, BLOCKED).mode == 0
+
+
+def test_held_off_for_a_moment_now_and_then_is_nothing():
+    replanner = make()
+    step(replanner, 0.0, FREE, FREE)
+    for t in range(1, 100):
+        assert step(replanner, 0.1 * t, FREE, FREE, held=t % 10 != 0).mode == 0
+
+
+@pytest.mark.parametrize("before", ["blocked", "given up"])
+def test_when_the_clock_jumps_a_block_must_be_seen_open_anew(before):
+    replanner = make()
+    step(replanner, 100.0, FREE)
+    if before == "blocked":
+        step(replanner, 101.0, BLOCKED)
+        step(replanner, 101.5, FREE)
+    else:
+        step(replanner, 101.0, FREE, held=True)
+        assert step(replanner, 103.0, FREE, held=True).mode is None
+    replanner.forget_times()
+    assert step(replanner, 0.0, FREE).mode is None
+    assert step(replanner, 1.0, FREE).mode == 0

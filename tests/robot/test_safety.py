@@ -1,0 +1,248 @@
+"""Safety rules: for any input a command stays within its limits and rates, and rules only ever take away."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddiffpg.contract import ActionField, ContractError
+from ddiffpg.obstacles import Approach, Box, Cylinder, Obstacles
+from ddiffpg.safety import (
+    Braking,
+    Limits,
+    age_problem,
+    allowed_speed,
+    approach_scale,
+    emergency_stop,
+    planar_fields,
+    restrain,
+    slew,
+    within_limits,
+    within_speed,
+)
+from tests.robot.scripted_policy import MAZE_V1, contract_of
+
+LIMITS = Limits(np.array([-1.0, -0.5, -2.0]), np.array([1.0, 0.75, 2.0]), (0, 1), 0.8, 4.0, 40.0)
+FIRM = Braking(stop_distance=0.15, deceleration=4.0, reaction_time=0.2)
+TINY = 1e-9
+
+anything = st.lists(st.floats(allow_nan=True, allow_infinity=True, width=64), min_size=3, max_size=3).map(np.array)
+inside = st.tuples(*(st.floats(low, high) for low, high in zip(LIMITS.low, LIMITS.high))).map(np.array)
+sendable = inside.map(lambda action: within_speed(action, LIMITS))
+seconds = st.floats(0.0, 1.0)
+coordinate = st.floats(-2.0, 2.0)
+place = st.tuples(coordinate, coordinate).map(np.array)
+size = st.floats(0.05, 1.0)
+box = st.builds(
+    lambda x, y, hx, hy, yaw: Box((x, y), (hx, hy), yaw), coordinate, coordinate, size, size, st.floats(-4, 4)
+)
+cylinder = st.builds(lambda x, y, r: Cylinder((x, y), r), coordinate, coordinate, size)
+shapes = st.lists(box | cylinder, max_size=4).map(tuple)
+
+
+@st.composite
+def scenes(draw, max_size: int = 6):
+    """Up to a few things at any distance and in any direction, and a rule how to come near them."""
+    count = draw(st.integers(0, max_size))
+    distance = np.array(draw(st.lists(st.floats(-1.0, 3.0), min_size=count, max_size=count)))
+    angle = np.array(draw(st.lists(st.floats(-math.pi, math.pi), min_size=count, max_size=count)))
+    seen = Approach(distance, np.stack([np.cos(angle), np.sin(angle)], axis=1).reshape(count, 2))
+    return seen, Braking(draw(st.floats(0.0, 0.5)), 4.0, draw(st.floats(0.0, 0.5)), draw(st.floats(0.0, 0.5)))
+
+
+def planar_speed(action: np.ndarray) -> float:
+    return float(np.hypot(*action[:2]))
+
+
+# ---- for any input -----------------------------------------------------------------------------
+
+
+@given(anything, sendable, seconds, st.lists(scenes(), max_size=3))
+def test_whatever_is_wanted_the_command_stays_within_limits_speed_and_rates(wanted, previous, elapsed, around):
+    command = restrain(wanted, previous, elapsed, LIMITS, around)
+    assert np.isfinite(command.action).all()
+    assert (command.action >= LIMITS.low).all() and (command.action <= LIMITS.high).all()
+    assert planar_speed(command.action) <= LIMITS.max_speed + TINY
+    change = np.linalg.norm(command.action - previous)
+    rate = LIMITS.emergency_deceleration if "approach" in command.limited_by else LIMITS.max_acceleration
+    assert change <= rate * elapsed + TINY
+
+
+@given(st.lists(st.tuples(anything, seconds, st.lists(scenes(), max_size=2)), max_size=20))
+def test_a_whole_drive_never_leaves_limits_or_rates(ticks):
+    sent = np.zeros(3)
+    for wanted, elapsed, around in ticks:
+        before, sent = sent, restrain(wanted, sent, elapsed, LIMITS, around).action
+        assert (sent >= LIMITS.low).all() and (sent <= LIMITS.high).all()
+        assert planar_speed(sent) <= LIMITS.max_speed + TINY
+        assert np.linalg.norm(sent - before) <= LIMITS.emergency_deceleration * elapsed + TINY
+
+
+@given(sendable, seconds)
+def test_an_emergency_stop_only_shortens_the_command_at_its_own_rate(previous, elapsed):
+    command = emergency_stop(previous, elapsed, LIMITS)
+    left = max(0.0, np.linalg.norm(previous) - LIMITS.emergency_deceleration * elapsed)
+    assert np.linalg.norm(command.action) == pytest.approx(left, abs=1e-6)
+    assert (command.action * previous >= 0).all()  # never reversed
+    assert bool(command.limited_by) == bool(command.action.any())
+
+
+@given(sendable, seconds, st.lists(scenes(), max_size=2))
+def test_stopping_never_speeds_up_or_reverses(previous, elapsed, around):
+    command = restrain(np.zeros(3), previous, elapsed, LIMITS, around)
+    assert (np.abs(command.action) <= np.abs(previous) + TINY).all()
+    assert (command.action * previous >= -TINY).all()
+
+
+@given(anything, sendable, seconds)
+def test_it_names_a_rule_exactly_when_it_changed_something(wanted, previous, elapsed):
+    command = restrain(wanted, previous, elapsed, LIMITS)
+    assert (command.limited_by == ()) == np.array_equal(command.action, wanted)
+
+
+# ---- limits ------------------------------------------------------------------------------------
+
+
+@given(anything)
+def test_limits_take_away_only(wanted):
+    action = within_limits(wanted, LIMITS)
+    if np.isnan(wanted).any():
+        assert not action.any()
+    else:
+        assert (np.abs(action) <= np.abs(wanted)).all() and (action * np.sign(wanted) >= 0).all()
+
+
+def test_speed_scales_the_whole_command():
+    np.testing.assert_allclose(within_speed(np.array([0.9, 1.2, 1.0]), LIMITS), np.array([0.9, 1.2, 1.0]) * 0.8 / 1.5)
+    slow = np.array([0.48, 0.64, 2.0])
+    assert within_speed(slow, LIMITS) is slow
+
+
+# ---- slew --------------------------------------------------------------------------------------
+
+
+def test_a_stop_from_one_metre_a_second_takes_a_quarter_second():
+    sent, ticks = np.array([1.0, 0.0, 0.0]), 0
+    while sent.any():
+        sent, ticks = slew(sent, np.zeros(3), 4.0 * 0.05), ticks + 1
+    assert ticks == 5  # of 0.05 s
+
+
+def test_slewing_goes_straight_to_the_target_and_stays_there():
+    step = slew(np.array([0.0, 0.0]), np.array([3.0, 4.0]), 1.0)
+    np.testing.assert_allclose(step, [0.6, 0.8])
+    target = np.array([3.0, 4.0])
+    assert slew(np.array([3.0, 3.5]), target, 1.0) is target
+
+
+@given(anything, sendable)
+def test_without_time_nothing_changes(wanted, previous):
+    np.testing.assert_allclose(restrain(wanted, previous, 0.0, LIMITS).action, previous, atol=TINY)
+
+
+# ---- approach ----------------------------------------------------------------------------------
+
+
+def test_allowed_speed_by_hand():
+    # 0.325 m left: v * 0.2 + v^2 / 8 = 0.325 gives v = 1.
+    assert allowed_speed(np.array([0.475]), FIRM)[0] == pytest.approx(1.0)
+    np.testing.assert_array_equal(allowed_speed(np.array([0.15, 0.1, -3.0]), FIRM), 0.0)
+    soft = dataclasses.replace(FIRM, contact_speed=0.3)
+    np.testing.assert_allclose(allowed_speed(np.array([-1.0, 0.475]), soft), [0.3, 1.0])
+    assert allowed_speed(np.array([math.inf]), FIRM)[0] == math.inf
+
+
+def test_an_approach_at_half_the_speed_wanted_halves_the_whole_command():
+    seen = Approach(np.array([0.475]), np.array([[1.0, 0.0]]))
+    assert approach_scale(np.array([2.0, 5.0]), seen, FIRM) == pytest.approx(0.5)
+    assert approach_scale(np.array([0.9, 5.0]), seen, FIRM) == 1.0
+
+
+@given(place, place, shapes)
+def test_away_from_what_is_near_is_always_free(position, velocity, shapes):
+    """Inside or beside obstacles: a velocity that approaches none of them is untouched, and none is reversed."""
+    seen = Obstacles(0.0, shapes).approach_shapes(position)
+    scale = approach_scale(velocity, seen, FIRM)
+    assert 0.0 <= scale <= 1.0
+    if (seen.direction @ velocity <= 0).all():
+        assert scale == 1.0
+
+
+@given(place, place, shapes, box | cylinder)
+def test_one_more_obstacle_never_makes_it_faster(position, velocity, shapes, more):
+    few, many = (Obstacles(0.0, s).approach_shapes(position) for s in (shapes, (*shapes, more)))
+    assert approach_scale(velocity, many, FIRM) <= approach_scale(velocity, few, FIRM)
+
+
+@given(scenes(), place, st.floats(0.0, 1.0))
+def test_nearer_is_never_faster(scene, velocity, nearer):
+    seen, braking = scene
+    closer = Approach(seen.distance - nearer, seen.direction)
+    assert approach_scale(velocity, closer, braking) <= approach_scale(velocity, seen, braking)
+
+
+@given(st.floats(-math.pi, math.pi), shapes.filter(bool), st.floats(0.1, 1.4))
+def test_driving_at_an_obstacle_it_stops_before_it(angle, shapes, speed):
+    """Closed loop at 10 Hz with a third of the reaction time as pure delay: it keeps half of the stop margin."""
+    obstacles, braking = Obstacles(0.0, shapes), dataclasses.replace(FIRM, reaction_time=0.3)
+    position, late = 4.0 * np.array([math.cos(angle), math.sin(angle)]), [np.zeros(2)]
+    for _ in range(100):
+        seen = obstacles.approach_shapes(position)
+        wish = speed * seen.direction[seen.distance.argmin()]
+        late.append(wish * approach_scale(wish, seen, braking))
+        position = position + 0.1 * late.pop(0)
+        assert obstacles.approach_shapes(position).distance.min() > FIRM.stop_distance - 0.025
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_direction_that_is_no_number_stops(bad):
+    seen = Approach(np.array([1.0, 0.5]), np.array([[0.0, 1.0], [bad, 0.0]]))
+    assert approach_scale(np.array([1.0, 0.0]), seen, FIRM) == 0.0
+
+
+# ---- time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "now, stamp, says",
+    [
+        (10.0, 9.8, None),
+        (10.0, 10.0, None),
+        (10.0, 10.04, None),
+        (10.0, 9.65, "is 0.350 s old, more than 0.3 s"),
+        (10.0, 10.2, "is stamped 0.200 s ahead of the clock"),
+        (10.0, math.nan, "has no usable time stamp"),
+        (10.0, -math.inf, "has no usable time stamp"),
+    ],
+)
+def test_the_age_of_a_reading(now, stamp, says):
+    assert age_problem(now, stamp, 0.3, 0.1) == says
+
+
+# ---- which actions can be stopped --------------------------------------------------------------
+
+
+def test_the_plane_is_found_by_name():
+    contract = contract_of(MAZE_V1)
+    turned = (ActionField("wz", "rad/s", -1.0, 1.0), *contract.action[::-1])
+    assert planar_fields(contract) == (0, 1)
+    assert planar_fields(dataclasses.replace(contract, action=turned)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        ({"action_kind": "joint_effort"}, "action_kind"),
+        ({"action": (ActionField("vx", "m/s", -1.0, 1.0),)}, "action"),
+        ({"action": (ActionField("vx", "m/s", 0.1, 1.0), ActionField("vy", "m/s", -1.0, 1.0))}, "action[0].low"),
+    ],
+)
+def test_an_action_that_zero_does_not_stop_is_refused_by_name(change, field):
+    with pytest.raises(ContractError) as caught:
+        planar_fields(dataclasses.replace(contract_of(MAZE_V1), **change))
+    assert caught.value.field == field
