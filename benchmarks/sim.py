@@ -2,8 +2,9 @@
 
     python benchmarks/sim.py [--task pointmaze-v1] [--envs 64 256] [--threads 1 2] [--rounds 7] [--json FILE|-]
 
-The candidates take turns, round by round, with the same task, batch, start and actions; a ratio is the
-median over rounds of that round's ratio, so that whatever else the machine does hits all of them.
+The two of a comparison take turns step by step, with the same task, batch, start and actions. A round's
+figure is its median step, so that a step during which the machine did something else does not count; the
+ratio is the median over rounds.
 ``rollout``: ``mujoco.rollout`` on the same model, threads and batch at one control step a call, outputs
 allocated beforehand, checks skipped. ``async``: one process an environment around the same task.
 """
@@ -62,28 +63,30 @@ class RawRollout:
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         self._states = np.zeros((envs, self._substeps, size))
 
-    def run(self, start: np.ndarray, actions: np.ndarray) -> tuple[float, np.ndarray]:
-        """From ``start [N, S]`` through ``actions [T, N, A]``: seconds, and the last states."""
-        controls = [np.repeat(a[:, None], self._substeps, axis=1).astype(float) for a in actions]
-        state = start.copy()
-        began = time.perf_counter()
-        for control in controls:
-            self._pool.rollout(
-                self._models, self._data, state, control, nstep=self._substeps, state=self._states, skip_checks=True
-            )
-            state[:] = self._states[:, -1]
-        return time.perf_counter() - began, state
+    def reset(self, start: np.ndarray) -> None:
+        """Go on from ``start [N, S]``."""
+        self._state = start.copy()
+
+    def step(self, control: np.ndarray) -> None:
+        """One control step of ``control [N, substeps, A]``."""
+        self._pool.rollout(
+            self._models, self._data, self._state, control, nstep=self._substeps, state=self._states, skip_checks=True
+        )
+        self._state[:] = self._states[:, -1]
 
     def close(self) -> None:
         self._pool.close()
 
 
-def time_steps(env, actions: np.ndarray) -> float:
-    """Seconds that ``env.step`` takes for ``actions [T, N, A]``."""
-    began = time.perf_counter()
-    for action in actions:
-        env.step(action)
-    return time.perf_counter() - began
+def take_turns(one, other, ones: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Seconds of the median step of each, which get their own inputs ``[T, ...]`` one by one, in turn."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn, inputs in enumerate(zip(ones, others)):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            began = time.perf_counter()
+            (one, other)[which].step(inputs[which])
+            seconds[which].append(time.perf_counter() - began)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
 def random_actions(rng: np.random.Generator, steps: int, envs: int, dim: int) -> np.ndarray:
@@ -97,12 +100,13 @@ def against_rollout(task, envs: int, threads: int, rounds: int, steps: int) -> R
     pairs = []
     for index in range(rounds + 1):
         actions = random_actions(np.random.default_rng(index), steps, envs, task.spec.action_dim)
+        controls = np.repeat(actions[:, :, None], task.substeps, axis=2).astype(float)
         env.reset(index)
-        start = env.state_dict()["physics"]
-        pairs.append((time_steps(env, actions), raw.run(start, actions)[0]))
+        raw.reset(env.state_dict()["physics"])
+        pairs.append(take_turns(env, raw, actions, controls))
     env.close()
     raw.close()
-    return summarise("rollout", envs, threads, pairs[1:], steps)
+    return summarise("rollout", envs, threads, pairs[1:])
 
 
 def against_async(task, envs: int, threads: int, rounds: int, steps: int) -> Result:
@@ -113,19 +117,16 @@ def against_async(task, envs: int, threads: int, rounds: int, steps: int) -> Res
         actions = random_actions(np.random.default_rng(index), steps, envs, task.spec.action_dim)
         env.reset(index)
         other.reset(seed=index)
-        pairs.append((time_steps(env, actions), time_steps(other, actions)))
+        pairs.append(take_turns(env, other, actions, actions))
     env.close()
     other.close()
-    return summarise("async", envs, threads, pairs[1:], steps)
+    return summarise("async", envs, threads, pairs[1:])
 
 
-def summarise(other: str, envs: int, threads: int, pairs: list[tuple[float, float]], steps: int) -> Result:
+def summarise(other: str, envs: int, threads: int, pairs: list[tuple[float, float]]) -> Result:
     ratios = [theirs / ours for ours, theirs in pairs]
     ours, theirs = (statistics.median(column) for column in zip(*pairs))
-    total = envs * steps
-    return Result(
-        other, envs, threads, total / ours, total / theirs, statistics.median(ratios), min(ratios), max(ratios)
-    )
+    return Result(other, envs, threads, envs / ours, envs / theirs, statistics.median(ratios), min(ratios), max(ratios))
 
 
 def arguments() -> argparse.Namespace:
@@ -159,6 +160,7 @@ def main() -> None:
         "gymnasium": gymnasium.__version__,
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "load_average_1_min": os.getloadavg()[0],
     }
     report = {"task": args.task, "rounds": args.rounds, "steps": args.steps, **machine}
     text = json.dumps({**report, "results": [asdict(r) for r in results]}, indent=2)
