@@ -43,15 +43,19 @@ class Wanted:
 def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Run:
     """A new run, or with ``resume`` the one that is there (a new one where there is none).
 
-    Raises BadInput where the directory is used, holds no run, or its settings are others than those asked for.
+    Raises BadInput where the directory is used or holds no run, where its settings are others than those asked
+    for, and where the device is not there.
     """
     try:
         if resume and (wanted.folder / "run.json").exists():
             run = Run.open(wanted.folder)
             seed = run.seed if wanted.seed is None else wanted.seed
             run.check_same(wanted.task, seed, wanted.config or run.config)
+            _check_device(run.config)
             return run
-        return Run.create(wanted.folder, wanted.task, wanted.seed or 0, wanted.config or default(), commit())
+        config = wanted.config or default()
+        _check_device(config)
+        return Run.create(wanted.folder, wanted.task, wanted.seed or 0, config, commit())
     except RunError as error:
         raise BadInput(str(error)) from error
 
@@ -59,7 +63,7 @@ def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Run
 def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
     """Train ``run`` to its end, from its last checkpoint where it has one, and draw its pictures."""
     task, config = tasks.make(run.task), run.config
-    _use_device(config)
+    torch.set_num_threads(config.train.torch_threads)
     run.on_progress = on_progress
     begun = run.iteration
     with ExitStack() as opened:
@@ -121,9 +125,7 @@ def commit() -> str:
     return head + ("+" if changed.stdout else "")
 
 
-def _use_device(config: Config) -> None:
-    """Threads as the settings say; BadInput where the device is not there."""
-    torch.set_num_threads(config.train.torch_threads)
+def _check_device(config: Config) -> None:
     try:
         torch.empty(1, device=config.train.device)
     except (RuntimeError, AssertionError) as error:
