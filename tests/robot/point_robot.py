@@ -10,7 +10,7 @@ import numpy as np
 
 from ddiffpg.controller import Controller, Decision, Operator
 from ddiffpg.observation import RobotState
-from ddiffpg.obstacles import Obstacles, Shape, declared_distance
+from ddiffpg.obstacles import Obstacles, Shape, Solids
 
 SERVO = 0.05  # seconds
 SUBSTEPS = 10
@@ -57,7 +57,7 @@ def drive(
     while robot.time < seconds:
         there = shapes(ticks[-1] if ticks else None, robot.time)
         decision = controller.tick(robot.time, robot.state(), Obstacles(robot.time, there), operator)
-        distance = float(declared_distance(there, robot.position[None])[0])
+        distance = float(Solids(there).distance(robot.position[None])[0])
         ticks.append(Tick(decision, robot.position, distance))
         if decision.state == "ARRIVED" and not decision.action.any():
             break

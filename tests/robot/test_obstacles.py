@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ddiffpg.obstacles import Box, Cylinder, Obstacles, declared_distance
+from ddiffpg.obstacles import Box, Cylinder, Obstacles, Solids
 
 
 def test_a_box_is_measured_from_its_sides_and_corners_and_negative_inside():
@@ -15,18 +15,18 @@ def test_a_box_is_measured_from_its_sides_and_corners_and_negative_inside():
     points = np.array([[2.0, 2.0], [1.0, 3.0], [1.8, 2.65], [1.0, 2.0], [1.4, 2.0]])
     # right of it 0.5; above 0.75; from the corner (1.5, 2.25) a 3-4-5 triangle; centre 0.25 from the long sides;
     # and 0.1 from the right side.
-    np.testing.assert_allclose(declared_distance((box,), points), [0.5, 0.75, 0.5, -0.25, -0.1], atol=1e-12)
+    np.testing.assert_allclose(Solids((box,)).distance(points), [0.5, 0.75, 0.5, -0.25, -0.1], atol=1e-12)
 
 
 def test_a_turned_box_turns_counter_clockwise():
     box = Box((0.0, 0.0), (1.0, 0.1), yaw=math.pi / 4)
     along, across = np.array([math.sqrt(0.5)] * 2), np.array([-math.sqrt(0.5), math.sqrt(0.5)])
-    np.testing.assert_allclose(declared_distance((box,), np.stack([2 * along, 2 * across])), [1.0, 1.9])
+    np.testing.assert_allclose(Solids((box,)).distance(np.stack([2 * along, 2 * across])), [1.0, 1.9])
 
 
 def test_a_cylinder_is_measured_from_its_mantle():
     points = np.array([[3.0, 4.0], [0.0, 0.5]])
-    np.testing.assert_allclose(declared_distance((Cylinder((0.0, 0.0), 1.0),), points), [4.0, -0.5])
+    np.testing.assert_allclose(Solids((Cylinder((0.0, 0.0), 1.0),)).distance(points), [4.0, -0.5])
 
 
 def test_declared_and_sensed_are_apart_and_the_nearest_counts():
@@ -51,7 +51,7 @@ SHAPES = [Box((0.3, -0.2), (0.5, 0.25), 0.7), Box((0.0, 0.0), (1.0, 1.0)), Cylin
 def test_approach_agrees_with_distance_and_its_direction_is_where_it_shrinks(shape, seed):
     point = np.random.default_rng(seed).uniform(-1.5, 1.5, 2)
     distance, direction = Obstacles(0.0, (shape,)).approach_shapes(point)
-    here, there = declared_distance((shape,), np.stack([point, point + 1e-6 * direction[0]]))
+    here, there = Solids((shape,)).distance(np.stack([point, point + 1e-6 * direction[0]]))
     assert distance[0] == pytest.approx(here)
     assert np.linalg.norm(direction[0]) == pytest.approx(1.0)
     assert (here - there) / 1e-6 == pytest.approx(1.0, abs=1e-3)

@@ -111,6 +111,9 @@ class Controller:
         self._last: float | None = None
         self._sent = np.zeros(len(contract.action))
         self._held = False
+        # Nothing farther off than this can ever be approached too fast.
+        top = float(np.linalg.norm(np.maximum(-self._limits.low, self._limits.high)))
+        self._horizon = firm.stop_distance + top * firm.reaction_time + top * top / (2 * firm.deceleration)
 
     def tick(self, now: float, state: RobotState | None, obstacles: Obstacles | None, command: Operator) -> Decision:
         """Decide what to send at ``now`` (s, the clock of all stamps).
@@ -223,9 +226,7 @@ class Controller:
         if obstacles is None:
             return ()
         firm, soft = self._braking
-        top = float(np.linalg.norm(np.maximum(-self._limits.low, self._limits.high)))
-        within = firm.stop_distance + top * firm.reaction_time + top * top / (2 * firm.deceleration)
-        near, seen = obstacles.approach_points(position, within)
+        near, seen = obstacles.approach_points(position, self._horizon)
         new = self._ways.unexplained(obstacles.points[near], position)
         return (
             (obstacles.approach_shapes(position), firm),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddiffpg.contract import Contract
-from ddiffpg.obstacles import Obstacles, Shape, declared_distance
-from ddiffpg.roadmap import LINK, UNREACHED, Roadmap
+from ddiffpg.obstacles import Obstacles, Solids, nearest_distance
+from ddiffpg.roadmap import LINK, UNREACHED, Roadmap, Routes
 
 PENALTY = 1e3  # metres: any way round is better than one blocked node
 ESCAPE = 0.5  # metres around a robot that is itself too close to an obstacle, within which it may leave
@@ -66,9 +66,10 @@ class WayMap:
         self._ids = contract.mode_ids
         self._rules = rules
         self.roadmap = Roadmap(contract)
+        self._ends = {mode: self.roadmap.end(k) for k, mode in enumerate(self._ids)}
         self._need = _sensed_need(self.roadmap.clearance, rules)
         self._index = _NodeIndex(self.roadmap.points, rules.radius + rules.margin + rules.spare)
-        self._declared: tuple[tuple[Shape, ...], np.ndarray] = ((), np.full(len(self.roadmap), math.inf))
+        self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
 
     def look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
         """Every mode's way from ``position [2]`` (m, finite), in the contract's order."""
@@ -76,15 +77,8 @@ class WayMap:
         entry_cost = seen.distance + np.where(seen.entry_room < 0, PENALTY, 0.0)
         routes = self.roadmap.routes(seen.entries, entry_cost, np.where(seen.room < 0, PENALTY, 0.0))
         room, entry_room = seen.room.tolist(), dict(zip(seen.entries.tolist(), seen.entry_room.tolist()))
-        ways = []
-        for mode, last, cost in zip(self._ids, self.roadmap.last, routes.cost[self.roadmap.last].tolist()):
-            if cost >= UNREACHED:
-                ways.append(Way(mode, -math.inf, math.inf, ()))
-                continue
-            nodes = routes.nodes(last)
-            rooms = [entry_room[nodes[0]], *map(room.__getitem__, nodes)]
-            ways.append(Way(mode, min(rooms), _length(cost, rooms), tuple(nodes)))
-        return tuple(ways)
+        ends = zip(self._ids, self.roadmap.last, routes.cost[self.roadmap.last].tolist())
+        return tuple(_way(mode, cost, routes, last, room, entry_room) for mode, last, cost in ends)
 
     def corridor(self, way: Way, position: np.ndarray) -> np.ndarray:
         """``[P, 2]`` in metres, from ``position [2]`` to the way's end."""
@@ -93,12 +87,9 @@ class WayMap:
     def beyond_end(self, mode: int, position: np.ndarray) -> tuple[float, float]:
         """From the end of a mode's prototype to ``position [2]``: the distance, and how far past the end
         it is in the prototype's last direction (negative before it), in metres."""
-        k = self._ids.index(mode)
-        end, before = self.roadmap.points[[self.roadmap.last[k], self.roadmap.before_last[k]]]
-        offset, direction = position - end, end - before
-        length = float(np.linalg.norm(direction))
-        past = float(offset @ direction) / length if length else -math.inf
-        return float(np.linalg.norm(offset)), past
+        (end_x, end_y), (along_x, along_y) = self._ends[mode]
+        x, y = float(position[0]) - end_x, float(position[1]) - end_y
+        return math.hypot(x, y), x * along_x + y * along_y
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
@@ -141,8 +132,8 @@ class WayMap:
 
     def _room(self, obstacles: Obstacles) -> np.ndarray:
         """Room to spare at every node ``[M]`` in metres."""
-        if obstacles.shapes is not self._declared[0]:  # shapes rarely change from one tick to the next
-            self._declared = obstacles.shapes, declared_distance(obstacles.shapes, self.roadmap.points)
+        if obstacles.solids is not self._declared[0]:  # shapes rarely change from one tick to the next
+            self._declared = obstacles.solids, obstacles.solids.distance(self.roadmap.points)
         declared = self._declared[1] - (self._rules.radius + self._rules.margin)
         return np.minimum(declared, self._index.nearest(obstacles.points) - self._need)
 
@@ -151,8 +142,8 @@ class WayMap:
         origin = points[0]
         reach = _norm(points - origin).max() + need
         close = obstacles.points[_norm(obstacles.points - origin) < reach]
-        found = Obstacles(obstacles.stamp, obstacles.shapes, close).distance(points)
-        return np.minimum(found.declared - (self._rules.radius + self._rules.margin), found.sensed - need)
+        declared = obstacles.solids.distance(points) - (self._rules.radius + self._rules.margin)
+        return np.minimum(declared, nearest_distance(points, close) - need)
 
 
 class _NodeIndex:
@@ -211,9 +202,16 @@ def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
     return np.where(np.isfinite(clearance), known, rules.radius)
 
 
-def _length(cost: float, rooms: list[float]) -> float:
-    """Metres of a way: its cost without the penalties for what is blocked, of which the last node's is halved."""
-    return cost - PENALTY * (sum(room < 0 for room in rooms) - 0.5 * (rooms[-1] < 0))
+def _way(mode: int, cost: float, routes: Routes, last: int, room: list[float], entry_room: dict[int, float]) -> Way:
+    """The way of ``cost`` (m, penalties and all) to the node ``last``; ``room`` is by node, ``entry_room`` by entry."""
+    if cost >= UNREACHED:
+        return Way(mode, -math.inf, math.inf, ())
+    nodes = routes.nodes(last)
+    rooms = [entry_room[nodes[0]], *map(room.__getitem__, nodes)]
+    clearance = min(rooms)
+    if clearance < 0:  # take the penalties out again, of which the last node's is halved
+        cost -= PENALTY * (sum(r < 0 for r in rooms) - 0.5 * (rooms[-1] < 0))
+    return Way(mode, clearance, cost, tuple(nodes))
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:

@@ -83,13 +83,19 @@ class Obstacles:
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "shapes", tuple(self.shapes))
 
+    @functools.cached_property
+    def solids(self) -> Solids:
+        """The declared shapes, ready to be measured; the same object for equal shapes, so that one can see that
+        they have not changed."""
+        return _solids(self.shapes)
+
     def distance(self, points: np.ndarray) -> Distance:
         """How far ``points [P, 2]`` (m) are from what is in the way."""
-        return Distance(declared_distance(self.shapes, points), _nearest(points, self.points))
+        return Distance(self.solids.distance(points), nearest_distance(points, self.points))
 
     def approach_shapes(self, point: np.ndarray) -> Approach:
         """The declared shapes as seen from ``point [2]``."""
-        return _compile(self.shapes).approach(point)
+        return self.solids.approach(point)
 
     def approach_points(self, point: np.ndarray, within: float) -> tuple[np.ndarray, Approach]:
         """Indices of the sensed points less than ``within`` m from ``point [2]``, and how they are seen from there."""
@@ -100,51 +106,53 @@ class Obstacles:
         return near, Approach(distance, offset[near] / np.maximum(distance, 1e-9)[:, None])
 
 
-def declared_distance(shapes: tuple[Shape, ...], points: np.ndarray) -> np.ndarray:
-    """Metres ``[P]`` from ``points [P, 2]`` to the nearest of ``shapes``, negative inside; infinite where none is."""
-    return _compile(shapes).distance(np.asarray(points, float))
-
-
-def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+def nearest_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Metres ``[P]`` from ``points [P, 2]`` to the nearest of ``others [N, 2]``; infinite where there is none."""
     if not len(others):
         return np.full(len(points), math.inf)
     offset = np.asarray(points, float)[:, None] - others
     return np.sqrt(np.einsum("pni,pni->pn", offset, offset).min(axis=1))
 
 
-class _Shapes:
+class Solids:
     """Shapes as arrays. Each is a rectangle grown by a rounding radius: a box has none, a cylinder has no sides."""
 
     def __init__(self, shapes: tuple[Shape, ...]) -> None:
-        rows = [_row(shape) for shape in shapes]
-        table = np.array(rows, float).reshape(len(rows), 6)
-        self.center, self.half, self.rounding = table[:, None, :2], table[:, None, 2:4], table[:, None, 4]
-        cos, sin = np.cos(table[:, 5]), np.sin(table[:, 5])
-        self.to_local = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # [S, 2, 2]
+        table = np.array([_row(shape) for shape in shapes], float).reshape(len(shapes), 6)
+        self._x, self._y, self._half_x, self._half_y, self._rounding = table[:, :5].T[:, :, None]
+        self._cos, self._sin = np.cos(table[:, 5:]), np.sin(table[:, 5:])
 
     def __len__(self) -> int:
-        return len(self.to_local)
+        return len(self._x)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """``points [P, 2]`` -> ``[P]``."""
+        """Metres ``[P]`` from ``points [P, 2]`` to the nearest shape, negative inside; infinite where there is none."""
         if not len(self):
             return np.full(len(points), math.inf)
-        gap = np.abs((points - self.center) @ self.to_local) - self.half
-        outside, inside = np.maximum(gap, 0.0), np.minimum(gap.max(axis=2), 0.0)
-        return (np.sqrt(np.einsum("spi,spi->sp", outside, outside)) + inside - self.rounding).min(axis=0)
+        x, y = self._local(points)
+        return self._signed(np.abs(x) - self._half_x, np.abs(y) - self._half_y).min(axis=0)
 
     def approach(self, point: np.ndarray) -> Approach:
         """``point [2]`` -> distance ``[S]``, direction ``[S, 2]``."""
-        local = ((point - self.center) @ self.to_local)[:, 0]
-        gap = np.abs(local) - self.half[:, 0]
-        outside = np.maximum(gap, 0.0)
-        reach = np.sqrt(np.einsum("si,si->s", outside, outside))
-        # The way out: from the nearest side; from inside, through the nearest side.
-        through = np.where(gap >= gap.max(axis=1, keepdims=True), 1.0, 0.0)
-        away = np.where(reach[:, None] > 0, outside, through) * np.where(local < 0, -1.0, 1.0)
-        away /= np.sqrt(np.einsum("si,si->s", away, away))[:, None]
-        toward = -np.einsum("sij,sj->si", self.to_local, away)
-        return Approach(reach + np.minimum(gap.max(axis=1), 0.0) - self.rounding[:, 0], toward)
+        x, y = self._local(point[None])
+        gap_x, gap_y = np.abs(x) - self._half_x, np.abs(y) - self._half_y
+        # The way out: from the nearest side or corner; from inside, through the nearest side.
+        inside = (gap_x <= 0) & (gap_y <= 0)
+        out_x = np.where(inside, gap_x >= gap_y, np.maximum(gap_x, 0.0)) * np.where(x < 0, -1.0, 1.0)
+        out_y = np.where(inside, gap_x < gap_y, np.maximum(gap_y, 0.0)) * np.where(y < 0, -1.0, 1.0)
+        length = np.hypot(out_x, out_y)
+        toward = (self._sin * out_y - self._cos * out_x, -self._sin * out_x - self._cos * out_y)
+        return Approach(self._signed(gap_x, gap_y)[:, 0], np.concatenate(toward, axis=1) / length)
+
+    def _local(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``points [P, 2]`` along the sides of each shape, from its centre: ``[S, P]`` twice."""
+        x, y = points[:, 0] - self._x, points[:, 1] - self._y
+        return self._cos * x + self._sin * y, self._cos * y - self._sin * x
+
+    def _signed(self, gap_x: np.ndarray, gap_y: np.ndarray) -> np.ndarray:
+        """Distance ``[S, P]`` of what lies so far outside of each shape's sides (negative: inside)."""
+        outside = np.sqrt(np.maximum(gap_x, 0.0) ** 2 + np.maximum(gap_y, 0.0) ** 2)
+        return outside + np.minimum(np.maximum(gap_x, gap_y), 0.0) - self._rounding
 
 
 def _row(shape: Shape) -> tuple[float, ...]:
@@ -154,5 +162,5 @@ def _row(shape: Shape) -> tuple[float, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(shapes: tuple[Shape, ...]) -> _Shapes:
-    return _Shapes(shapes)
+def _solids(shapes: tuple[Shape, ...]) -> Solids:
+    return Solids(shapes)

@@ -42,15 +42,17 @@ class Routes:
 
     def nodes(self, last: int) -> list[int]:
         """The nodes of the way to ``last``, in the order in which they are passed."""
-        found = [last]
-        while self.parent[found[-1]] >= 0:
-            found.append(self.parent[found[-1]])
-        return found[::-1]
+        found, node = [], last
+        while node >= 0:
+            found.append(node)
+            node = self.parent[node]
+        found.reverse()
+        return found
 
 
 class Roadmap:
     """M nodes: ``points [M, 2]`` in m, ``clearance [M]`` (m, NaN where not known). ``last[k]`` is the end
-    of the k-th mode of the contract, ``before_last[k]`` the node before it.
+    of the k-th mode of the contract.
 
     Raises ContractError where the contract's paths are not in the plane.
     """
@@ -64,7 +66,6 @@ class Roadmap:
         counts = [len(points) for points, _ in sampled]
         self.last = [int(i) - 1 for i in np.cumsum(counts)]
         self.first = [end - count + 1 for end, count in zip(self.last, counts)]
-        self.before_last = [max(end - 1, begin) for begin, end in zip(self.first, self.last)]
         self._links, self._link_cost = self._find_links()
         self._steps = self._find_steps()
         self._neighbours = self._find_neighbours()
@@ -91,6 +92,13 @@ class Roadmap:
             if not (crossed < cost - 1e-6).any():
                 return Routes(crossed, self._parents(crossed, begin, steps, link_cost).tolist())
             cost = crossed
+
+    def end(self, k: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where the k-th mode ends (m), and the unit vector in which it comes there (zero where it stands still)."""
+        last = self.points[self.last[k]]
+        along = last - self.points[max(self.last[k] - 1, self.first[k])]
+        along = along / max(float(np.linalg.norm(along)), 1e-9)
+        return (float(last[0]), float(last[1])), (float(along[0]), float(along[1]))
 
     def _parents(self, cost: np.ndarray, begin: np.ndarray, steps: np.ndarray, link_cost: np.ndarray) -> np.ndarray:
         """For each node the neighbour by which its ``cost [M]`` comes about, -1 where the way begins."""

@@ -67,7 +67,7 @@ def within_limits(wanted: np.ndarray, limits: Limits) -> np.ndarray:
     """``wanted [A]`` cut to its limits; all zero where any of it is not a number."""
     if np.isnan(wanted).any():
         return np.zeros(len(limits.low))
-    return np.clip(wanted, limits.low, limits.high).astype(float)
+    return np.minimum(np.maximum(wanted, limits.low), limits.high)
 
 
 def within_speed(action: np.ndarray, limits: Limits) -> np.ndarray:
@@ -79,7 +79,7 @@ def within_speed(action: np.ndarray, limits: Limits) -> np.ndarray:
 def slew(previous: np.ndarray, target: np.ndarray, step: float) -> np.ndarray:
     """From ``previous [A]`` straight towards ``target [A]``, by at most ``step``."""
     change = target - previous
-    size = float(np.linalg.norm(change))
+    size = math.hypot(*change)
     # The last step is a whole one in spite of rounding: a stop ends at zero.
     return target if size <= step * (1 + 1e-9) else previous + change * (step / size)
 
@@ -99,6 +99,8 @@ def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> fl
 
     What is not approached does not count: away from an obstacle is always free, however near it is.
     """
+    if not len(seen.distance):
+        return 1.0
     toward = seen.direction @ velocity
     allowed = allowed_speed(seen.distance, braking)
     too_fast = ~(toward <= allowed) & ~(toward <= 0.0)  # what is not a number counts as too fast
@@ -137,13 +139,13 @@ def restrain(
         "approach": scale < 1.0,
         "emergency": scale < 1.0 and not np.array_equal(action, eased * scale),
     }
-    return Command(np.clip(action, limits.low, limits.high), tuple(name for name, applied in rules.items() if applied))
+    return Command(within_limits(action, limits), tuple(name for name, applied in rules.items() if applied))
 
 
 def emergency_stop(previous: np.ndarray, elapsed: float, limits: Limits) -> Command:
     """Towards zero from ``previous [A]`` at the emergency rate, with no regard to obstacles: they may not be known."""
     action = slew(previous, np.zeros(len(previous)), limits.emergency_deceleration * elapsed)
-    return Command(np.clip(action, limits.low, limits.high), () if not action.any() else ("emergency",))
+    return Command(within_limits(action, limits), () if not action.any() else ("emergency",))
 
 
 def age_problem(now: float, stamp: float, timeout: float, future_tolerance: float) -> str | None:
