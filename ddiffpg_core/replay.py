@@ -112,9 +112,10 @@ class Replay:
         return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, the used part of each array only."""
-        used = int(self.collected().max(initial=len(self.open) - 1)) + 1
+        """All of it, the used part of each array only (a view of a tensor would be saved with all of its storage)."""
+        used = int(max(self.open.max(), self.collected().max(initial=0))) + 1
         state: dict[str, Any] = {name: getattr(self, name)[:used] for name in _PER_SLOT}
+        state |= {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
         state["target"] = self.target[:, :used].clone()
         return {**state, "open": self.open, "finished": self.finished}
 
