@@ -6,7 +6,9 @@ A preset is a YAML file in ``ddiffpg_core/presets``; it names only what differs 
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -37,6 +39,11 @@ class TrainConfig:
     checkpoint_every: int = 500
     fade_from: float = 0.7
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "num_envs", "recluster_every", "log_every", "eval_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -148,16 +155,18 @@ def load_preset(name: str) -> Config:
     if name not in presets():
         raise ConfigError(f"preset '{name}' does not exist (known: {', '.join(presets())})")
     text = (resources.files("ddiffpg_core") / "presets" / f"{name}.yaml").read_text()
-    return _parse(text, f"preset {name}", Config())
+    return _merge(Config(), _yaml(text, f"preset {name}"), f"preset {name}")
 
 
 def load_file(path: Path, base: Config) -> Config:
     """``base`` with the settings of a YAML file; ConfigError names file and key."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    return _parse(text, str(path), base)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    return _merge(base, _yaml(text, str(path)) or {}, str(path))
 
 
 def override(config: Config, assignments: list[str]) -> Config:
@@ -167,7 +176,7 @@ def override(config: Config, assignments: list[str]) -> Config:
         section, dot, name = key.partition(".")
         if not (equals and dot):
             raise ConfigError(f"override '{text}': expected section.key=value")
-        config = _merge(config, {section: {name: yaml.safe_load(value)}}, "override")
+        config = _merge(config, {section: {name: _yaml(value, f"override '{text}'")}}, "override")
     return config
 
 
@@ -187,12 +196,11 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
-def _parse(text: str, where: str, base: Config) -> Config:
+def _yaml(text: str, where: str) -> Any:
     try:
-        raw = yaml.safe_load(text) or {}
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not YAML: {error}") from error
-    return _merge(base, raw, where)
 
 
 def _merge(base: Any, raw: Any, where: str) -> Any:
@@ -212,11 +220,38 @@ def _merge(base: Any, raw: Any, where: str) -> Any:
 
 def _value(value: Any, like: Any, where: str) -> Any:
     """``value`` as the type of ``like``."""
-    if isinstance(like, tuple) and isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
-        return tuple(value)
-    if type(like) is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is type(like) and not isinstance(like, tuple):
-        return value
-    expected = "a list of whole numbers" if isinstance(like, tuple) else type(like).__name__
-    raise ConfigError(f"{where} is {value!r}: expected {expected}")
+    read, expected = _READ[type(like)]
+    out = read(value)
+    if out is None:
+        raise ConfigError(f"{where} is {value!r}: expected {expected}")
+    return out
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    fits = isinstance(value, (list, tuple)) and all(type(v) is int and v > 0 for v in value)
+    return tuple(value) if fits else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _number(value: Any) -> float | None:
+    """YAML 1.1 takes ``3e-4`` for text (it wants ``3.0e-4``): that is a number here too."""
+    try:
+        number = float(value) if type(value) in (int, float, str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+_READ: dict[type, tuple[Callable[[Any], Any], str]] = {
+    tuple: (_sizes, "a list of whole numbers above 0"),
+    int: (_whole, "int, 0 or more"),
+    float: (_number, "float, 0 or more"),
+    str: (_text, "str"),
+}
