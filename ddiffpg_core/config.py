@@ -89,7 +89,7 @@ class NoveltyConfig:
     features: int = 64
     learning_rate: float = 3e-4
     scale: float = 0.004
-    clip: float = 10.0
+    clip: float = 6.0  # clip * scale / (1 - gamma) is at most critic.value_max
 
 
 @dataclass(frozen=True)
