@@ -7,6 +7,7 @@ Both are plain tensors and values (loaded with ``weights_only``): no code is run
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddiffpg_core.config import Config, from_dict, to_dict
+from ddiffpg_core.config import Config, ConfigError, from_dict, to_dict
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Mode
@@ -37,8 +38,10 @@ def save(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: could not be written ({error}); what was there before is unharmed") from error
+    finally:
+        with suppress(OSError):  # gone by now if all went well; and the folder may be the very thing that refuses
+            part.unlink()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def load(path: Path) -> dict[str, Any]:
 def _pack(value: Any) -> Any:
     """Arrays as tensors under a marker, everything else as it is."""
     if isinstance(value, np.ndarray):
-        return {"__array__": torch.from_numpy(np.ascontiguousarray(value))}
+        return {"__array__": torch.from_numpy(np.asarray(value, order="C"))}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
@@ -111,14 +114,20 @@ def load_policy(path: Path, spec: TaskSpec) -> SavedPolicy:
     raw = load(path)
     if raw.get("task") != spec.name:
         raise CheckpointError(f"{path}: is a policy for task {raw.get('task')!r}, not {spec.name!r}")
-    config = from_dict(raw["config"], str(path))
+    try:
+        return _policy(raw, spec, str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; was it written by another version?") from error
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: does not fit task {spec.name!r}: {error}") from error
+
+
+def _policy(raw: dict[str, Any], spec: TaskSpec, where: str) -> SavedPolicy:
+    config = from_dict(raw["config"], where)
     features = Features(spec)
     actor = DiffusionActor(features.size, spec.action_dim, config.actor)
-    try:
-        features.load_state_dict(raw["features"])
-        actor.load_state_dict(raw["actor"])
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: does not fit task {spec.name!r}: {error}") from error
+    features.load_state_dict(raw["features"])
+    actor.load_state_dict(raw["actor"])
     modes = tuple(Mode.from_dict(m) for m in raw["modes"])
     return SavedPolicy(raw["task"], raw["seed"], raw["transitions"], raw["commit"], config, features.eval(),
                        actor.eval(), modes, raw["report"])
