@@ -12,13 +12,14 @@ from ddiffpg_core.spec import TaskSpec
 
 def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
     """The policy's own sampler (all denoising steps), its noise drawn from ``seed``."""
-    noise = torch.Generator().manual_seed(seed)
+    device = policy.actor.beta.device
+    noise = torch.Generator(device).manual_seed(seed)
     table = policy.embeddings()
 
     def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
-        embedding = torch.from_numpy(np.stack([table[int(i)] for i in mode]))
-        x = policy.features(torch.as_tensor(obs, dtype=torch.float32))
-        return spec.action.to_physical(policy.actor.sample(x, embedding, noise).numpy())
+        embedding = torch.as_tensor(np.stack([table[int(i)] for i in mode]), device=device)
+        x = policy.features(torch.as_tensor(obs, dtype=torch.float32, device=device))
+        return spec.action.to_physical(policy.actor.sample(x, embedding, noise).cpu().numpy())
 
     return act
 

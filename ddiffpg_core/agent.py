@@ -12,13 +12,13 @@ from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config
 from ddiffpg_core.credit import Credit
-from ddiffpg_core.critic import Critic
+from ddiffpg_core.critic import Critic, CriticEnsemble
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
 from ddiffpg_core.improve import improve
 from ddiffpg_core.modes import Change, ModeBank
 from ddiffpg_core.novelty import Novelty
-from ddiffpg_core.paths import way
+from ddiffpg_core.paths import direct, way
 from ddiffpg_core.replay import FIND, MODE, Replay
 from ddiffpg_core.spec import Step, TaskSpec
 
@@ -148,6 +148,7 @@ class DDiffPG:
         new = np.flatnonzero(replay.live & replay.success & (replay.born > known))
         if len(new) > self.config.modes.new_per_call:
             new = self.rng.choice(new, self.config.modes.new_per_call, replace=False)
+        new = new[direct(replay.way[new], library.path, self.spec.path_tolerance, self.config.modes.longest_detour)]
         if len(new):
             new = new[np.argsort(replay.born[new])]
             library.add(replay.way[new], replay.mode[new], replay.born[new])
@@ -173,11 +174,10 @@ class DDiffPG:
     def update(self) -> dict[str, torch.Tensor]:
         """One multimodal batch: critics, action improvement, actor, novelty (paper, algorithm 1)."""
         batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
-        next_action, sampled = self._sample_actions(batch)
+        next_action, start = self._sample_actions(batch)
         target = self.critic.target_distribution(
             torch.cat([batch.x_next, next_action], -1), batch.reward, batch.discount)
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
-        start = torch.where(batch.own[..., None], batch.target, sampled)
         better = improve(start, lambda a: self.critic.online.value(torch.cat([batch.x, a], -1)),
                          self.config.improve, self.fade)
         self._store(batch, better)
@@ -199,11 +199,30 @@ class DDiffPG:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.fade
 
+    @torch.no_grad()
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The actor's actions at the next states, and at the states themselves."""
-        x = torch.cat([batch.x_next, batch.x], 1)
-        action = self.actor.sample(x, torch.cat([batch.embedding, batch.embedding], 1), self.noise)
-        return action.chunk(2, 1)
+        """Actions at the next states, and where improvement starts from, both ``[G, B, A]``.
+
+        The actor's own samples, and what is stored; but off a mode's way the best of the actor's and a few
+        random ones: there is no way to stay true to there, and local steps would not find that back is better.
+        """
+        home, b = batch.home, batch.x.shape[1]
+        x = torch.cat([batch.x_next, batch.x[:, home:]], 1)
+        embedding = torch.cat([batch.embedding, batch.embedding[:, home:]], 1)
+        next_action, away = self.actor.sample(x, embedding, self.noise).split([b, b - home], 1)
+        next_away = self._best(self.critic.target, batch.x_next[:, home:], next_action[:, home:])
+        away = self._best(self.critic.online, batch.x[:, home:], away)
+        start = torch.cat([batch.target[:, :home], away], 1)
+        return torch.cat([next_action[:, :home], next_away], 1), torch.where(batch.own[..., None], batch.target, start)
+
+    def _best(self, critic: CriticEnsemble, x: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The best of ``action [G, B, A]`` and ``improve.candidates`` random ones at ``x [G, B, F]``."""
+        count = self.config.improve.candidates
+        other = torch.rand((*action.shape[:2], count, action.shape[2]), generator=self.noise, device=self.device)
+        every = torch.cat([action[:, :, None], 2.0 * other - 1.0], 2)
+        wide = x[:, :, None].expand(-1, -1, count + 1, -1)
+        value = critic.value(torch.cat([wide, every], -1).flatten(1, 2)).unflatten(1, every.shape[1:3])
+        return every.gather(2, value.argmax(2)[..., None, None].expand(-1, -1, 1, every.shape[3])).squeeze(2)
 
     def _store(self, batch: Batch, better: torch.Tensor) -> None:
         """Improvement goes on from here the next time (paper, section 4.1)."""

@@ -21,7 +21,8 @@ class Batch:
     """Transitions of G groups, B each, as features; all tensors ``[G, B, ...]`` but ``kind [G]``.
 
     ``x_one`` is the next state, ``x_next`` the one that the return bootstraps from. ``own`` marks rows whose
-    improved action is kept for the next time.
+    improved action is kept for the next time: all of exploration's and the finder's, and the first ``home`` of
+    each mode's. The others lie off the mode's way.
     """
 
     rows: Rows
@@ -35,6 +36,7 @@ class Batch:
     discount: torch.Tensor
     embedding: torch.Tensor
     own: torch.Tensor
+    home: int
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Sampler:
         slots = np.stack([self._explore_slots(b, rng), self._find_slots(b, rng), *modes])
         rows = self.replay.rows(slots, rng)
         own = np.ones(slots.shape, bool)
-        own[FIRST_MODE:, int(b * self.shares.own_share):] = False
+        own[FIRST_MODE:, self._home(b):] = False
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
         own_rows = torch.as_tensor(own, device=kind.device)
         return self._batch(rows, kind, wide, own_rows, self._credit(slots, rows, mode_ids))
+
+    def _home(self, b: int) -> int:
+        """How many of a mode's ``b`` rows are of its own successes."""
+        return int(b * self.shares.own_share)
 
     def _explore_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         held = self.replay.collected()
@@ -81,7 +87,7 @@ class Sampler:
         own = np.flatnonzero(success & (replay.mode == mode_id))
         other = np.flatnonzero(success & (replay.mode != mode_id))
         anything = np.flatnonzero(replay.live & (replay.explorer | ~replay.success))
-        first, second = int(b * shares.own_share), int(b * (shares.own_share + shares.any_share))
+        first, second = self._home(b), int(b * (shares.own_share + shares.any_share))
         slots = rng.choice(own if len(own) else np.flatnonzero(success), b)
         if len(anything):
             slots[first:second] = rng.choice(anything, second - first)
@@ -95,8 +101,10 @@ class Sampler:
         paid, cut = np.ones(slots.shape, bool), np.full(slots.shape, steps + 1)
         time = rows.time.cpu().numpy()
         for g, mode_id in enumerate(mode_ids, FIRST_MODE):
-            own = self.replay.mode[slots[g]] == mode_id
-            paid[g], cut[g] = self.credit.of(mode_id, slots[g], time[g], own, steps)
+            foreign = self.replay.mode[slots[g]] != mode_id
+            row, at = slots[g, foreign], time[g, foreign]
+            other = self.replay.success[row] & (self.replay.mode[row] >= 0)
+            paid[g, foreign], cut[g, foreign] = self.credit.of(mode_id, row, at, other, steps)
         device = rows.slot.device
         return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
 
@@ -110,7 +118,8 @@ class Sampler:
         discount[EXPLORE] = self.critic.gamma
         x_next[EXPLORE] = x_one[EXPLORE]
         target = replay.target[kind[:, None], slot, time]
-        return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own)
+        return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
+                     self._home(slot.shape[1]))
 
     def _returns(self, rows: Rows, paid: torch.Tensor,
                  cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

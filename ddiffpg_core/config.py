@@ -79,6 +79,7 @@ class ImproveConfig:
 
     steps: int = 4
     learning_rate: float = 0.06
+    candidates: int = 4
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class ModesConfig:
     silhouette_min: float = 0.5
     outliers_max: float = 0.25
     cuts: int = 15
+    longest_detour: float = 2.0
 
 
 @dataclass(frozen=True)

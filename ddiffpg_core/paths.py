@@ -34,6 +34,18 @@ def way(path: np.ndarray, points: int, radius: float) -> np.ndarray:
     return resample(erase_loops(path, radius), points)
 
 
+def direct(ways: np.ndarray, known: np.ndarray, tolerance: float, factor: float) -> np.ndarray:
+    """Which of ``ways [N, P, D]`` are no longer than ``factor`` times the shortest to the same place -> ``[N]``.
+
+    Compared with each other and with ``known [M, P, D]``; places within two tolerances (metres) are the same.
+    """
+    every = np.concatenate([ways, known])
+    length = np.linalg.norm(np.diff(every, axis=1), axis=2).sum(1)
+    same = np.linalg.norm(ways[:, None, -1] - every[None, :, -1], axis=-1) <= 2.0 * tolerance
+    shortest = np.where(same, length[None], np.inf).min(1, initial=np.inf)
+    return length[: len(ways)] <= factor * shortest
+
+
 def dtw(a: np.ndarray, b: np.ndarray, order: float) -> np.ndarray:
     """Dynamic time warping between each of ``a [N, P, D]`` and each of ``b [M, P, D]`` -> ``[N, M]``, metres.
 

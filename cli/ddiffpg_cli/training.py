@@ -27,7 +27,7 @@ from ddiffpg_sim.task import Task
 
 from .errors import BadInput
 
-EVALUATION_ENVS = 64
+EVALUATION_ENVS = 200
 
 
 @dataclass(frozen=True)
