@@ -12,7 +12,7 @@ from ddiffpg_core.spec import TaskSpec
 
 def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
     """The policy's own sampler (all denoising steps), its noise drawn from ``seed``."""
-    device = policy.actor.beta.device
+    device = next(policy.actor.parameters()).device
     noise = torch.Generator(device).manual_seed(seed)
     table = policy.embeddings()
 
