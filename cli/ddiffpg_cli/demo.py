@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,14 @@ import numpy as np
 
 from ddiffpg.contract import Contract
 from ddiffpg.policy import Policy
+from ddiffpg_cli.barrier import SIZE, Barrier, place_barrier
 from ddiffpg_cli.demo_pictures import Sample, write_pictures
 from ddiffpg_cli.ros_processes import NodeProcess, private_domain
 
 if TYPE_CHECKING:
     from ddiffpg_cli.observer_node import Observer
 
-AHEAD = 0.9  # m along the chosen way from the robot to the obstacle
 UNDER_WAY = 0.3  # share of the way that lies behind the robot when the obstacle drops
-SIZE = (0.7, 0.7, 0.5)  # m
 START_SECONDS, DRIVE_SECONDS = 20.0, 30.0
 
 
@@ -114,6 +113,7 @@ class _Play:
         self._began: float | None = None
         self._sent_at: float | None = None
         self._messages_before = 0
+        self._barrier: Barrier | None = None
         observer.listen(self._hear)
 
     def wait_for_drive(self) -> None:
@@ -128,13 +128,14 @@ class _Play:
         """Put a box ahead on the chosen way, where it leaves another way open."""
         observer, mode = self._observer, int(self._observer.controller["mode"])
         others = [np.array(m.path, float) for m in self._contract.modes if m.id != mode]
-        place = drop_point(np.array(observer.way), self._position(), others)
+        self._barrier = barrier = place_barrier(np.array(observer.way), self._position(), others)
+        x, y = barrier.center
         self._messages_before = int(observer.controller["obstacle_messages"])
         self._sent_at = time.time()
-        observer.put(1, place, SIZE)
-        self.timeline.mode_before, self.timeline.obstacle = mode, (float(place[0]), float(place[1]))
+        observer.put(1, barrier.center, SIZE, yaw=barrier.yaw)
+        self.timeline.mode_before, self.timeline.obstacle = mode, barrier.center
         self.timeline.obstacle_sent = self._since(self._sent_at)
-        self._note(f"obstacle sent: a box at ({place[0]:.2f}, {place[1]:.2f}) m on mode {mode}'s way", self._sent_at)
+        self._note(f"obstacle sent: a box at ({x:.2f}, {y:.2f}) m on mode {mode}'s way", self._sent_at)
 
     def wait_for_end(self) -> None:
         from ddiffpg_cli.observer_node import NotSeen
@@ -197,18 +198,3 @@ class _Play:
     def _position(self) -> np.ndarray:
         point = self._observer.odom.pose.pose.position
         return np.array([point.x, point.y])
-
-
-def drop_point(way: np.ndarray, robot: np.ndarray, others: Sequence[np.ndarray], ahead: float = AHEAD) -> np.ndarray:
-    """Where on ``way [P, 2]`` (m) an obstacle drops: ``ahead`` of the ``robot [2]``, off at least one other way.
-
-    That is the first point from there on that keeps clear of one of the ``others``, each ``[Q, 2]``.
-    Raises ValueError where there is none.
-    """
-    left = way[np.linalg.norm(way - robot, axis=1).argmin() :]  # the robot has come on since the way was told
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(left, axis=0), axis=1))])
-    for point in left[along >= ahead]:
-        distances = [np.linalg.norm(other[:, :2] - point, axis=1).min() for other in others]
-        if max(distances, default=0.0) > SIZE[0]:
-            return point
-    raise ValueError("no place on the chosen way leaves another way open")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddiffpg.contract import Contract
+from ddiffpg_cli.barrier import SIZE, Barrier
 
 PIXELS = 480
 FRAMES = 100  # at most: without a graphics card each takes up to 0.2 s to draw
@@ -16,13 +17,12 @@ FRAMES = 100  # at most: without a graphics card each takes up to 0.2 s to draw
 
 @dataclass(frozen=True)
 class Sample:
-    """One control tick: time (s), the robot's ``position`` (m), the mode (-1: none), the obstacle and its size (m)."""
+    """One control tick: time (s), the robot's ``position`` (m), the mode (-1: none), what stood in the way."""
 
     time: float
     position: tuple[float, float]
     mode: int
-    obstacle: tuple[float, float] | None
-    size: tuple[float, float, float]
+    barrier: Barrier | None
 
 
 def write_pictures(contract: Contract, samples: Sequence[Sample], out: Path) -> list[Path]:
@@ -74,10 +74,10 @@ def _trail(samples: Sequence[Sample]) -> list:
 def _obstacles(sample: Sample) -> tuple:
     from ddiffpg_sim.obstacles import Obstacle
 
-    if sample.obstacle is None:
+    if sample.barrier is None:
         return ()
-    half = tuple(side / 2 for side in sample.size)
-    return (Obstacle(0, "box", (*sample.obstacle, half[2]), half),)
+    along, across, up = (side / 2 for side in SIZE)
+    return (Obstacle(0, "box", (*sample.barrier.center, up), (along, across, up), sample.barrier.yaw),)
 
 
 def _faint(color: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ For the demo and for tests: everything goes over the same topics and services th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,13 +188,15 @@ class Observer:
         self.wait(f"episode {episode}", lambda: self.robot.get("episode") == episode)
         return episode
 
-    def put(self, number: int, center: Sequence[float], size: Sequence[float], kind: int = CUBE) -> None:
-        """Publish an obstacle at ``center`` (x, y[, z]) with full ``size`` (x, y, z), in metres."""
+    def put(
+        self, number: int, center: Sequence[float], size: Sequence[float], kind: int = CUBE, yaw: float = 0.0
+    ) -> None:
+        """Publish an obstacle at ``center`` (x, y) with full ``size`` (x, y, z), in metres, turned by ``yaw`` (rad)."""
         marker = Marker(ns="observer", id=number, type=kind, action=Marker.ADD)
         marker.header.frame_id = "odom"
-        position, scale = marker.pose.position, marker.scale
-        position.x, position.y = float(center[0]), float(center[1])
-        position.z = float(center[2]) if len(center) > 2 else float(size[2]) / 2
+        position, q, scale = marker.pose.position, marker.pose.orientation, marker.scale
+        position.x, position.y, position.z = float(center[0]), float(center[1]), float(size[2]) / 2
+        q.w, q.z = math.cos(yaw / 2), math.sin(yaw / 2)
         scale.x, scale.y, scale.z = map(float, size)
         marker.color.r, marker.color.a = 0.8, 0.9
         self.publish(marker)

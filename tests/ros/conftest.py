@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,19 @@ def ros_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def field_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy file for pointmaze-v1 that was not trained (see field_policy.py)."""
+    pytest.importorskip("onnx", reason="onnx (extra export) is needed to make a policy file")
+    spec = importlib.util.spec_from_file_location("field_policy", Path(__file__).with_name("field_policy.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("policy") / "field.onnx"
+    module.write_field_policy("pointmaze-v1", path)
+    return path
 
 
 class Nodes:

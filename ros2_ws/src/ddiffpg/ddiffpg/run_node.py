@@ -8,12 +8,14 @@ the context ends last.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
@@ -53,7 +55,11 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
     stop = StopFlag()
     try:
-        node = make_node()
+        try:
+            node = make_node()
+        except (ValueError, ParameterException) as error:  # a start value that cannot be: no traceback helps
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         try:
             return _spin(node, make_executor(node.executor_name), stop)
         finally:
