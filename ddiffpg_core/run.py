@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,10 @@ class Run:
     @classmethod
     def create(cls, folder: Path, task: str, seed: int, config: Config, commit: str) -> Run:
         """A new run; refuses a folder that has something in it."""
-        if folder.exists() and any(folder.iterdir()):
-            raise RunError(f"{folder}: exists and is not empty; choose another --out, or --resume to go on with it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise RunError(f"{folder}: exists and is not empty; choose another --out, or --resume to go on with it")
             (folder / "config.yaml").write_text(settings.dump(config))
             (folder / "run.json").write_text(json.dumps({"task": task, "seed": seed, "commit": commit}) + "\n")
         except OSError as error:
@@ -90,6 +91,7 @@ class Run:
         """Put environment and agent back to the last checkpoint; returns the observations, None without one."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
+            self._cut_log()
             return None
         state = checkpoint.load(path)
         try:
@@ -113,16 +115,19 @@ class Run:
         """Wall-clock seconds of training so far, earlier sessions counted in."""
         return self.trained_seconds + time.perf_counter() - self._started
 
+    def check(self, iteration: int, values: Mapping[str, np.ndarray | torch.Tensor]) -> None:
+        """Stop where learning has gone astray: RunError names the first of ``values`` that is not finite."""
+        for name, value in values.items():
+            if not torch.as_tensor(value).isfinite().all():
+                raise RunError(f"{self.folder}: {name} is not finite at iteration {iteration}; training has diverged, "
+                               "start a new run with a lower learning rate")
+
     # ---- looking ----------------------------------------------------------------------------------
 
     def log(self, iteration: int, agent: DDiffPG, losses: dict[str, torch.Tensor], stages: Stages) -> None:
         """One line of metrics.csv and TensorBoard."""
         row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
         row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
-        bad = [k for k, v in row.items() if k.startswith("loss/") and not np.isfinite(v)]
-        if bad:
-            raise RunError(f"{self.folder}: {bad[0]} is {row[bad[0]]} at iteration {iteration}; "
-                           "the last checkpoint is unharmed: lower the learning rate it belongs to")
         self._write(iteration, row | {f"seconds/{k}": v for k, v in stages.seconds.items()})
 
     def evaluate(self, iteration: int, agent: DDiffPG, evaluator: Evaluator) -> None:
@@ -169,12 +174,14 @@ class Run:
     def _write(self, iteration: int, row: dict[str, float]) -> None:
         """Long form: one line a number, so that modes may come and go."""
         path = self.folder / "metrics.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["iteration", "name", "value"])
-            writer.writerows([iteration, name, repr(float(value))] for name, value in row.items())
+        try:
+            with open(path, "a", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if file.tell() == 0:
+                    writer.writerow(["iteration", "name", "value"])
+                writer.writerows([iteration, name, repr(float(value))] for name, value in row.items())
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
         board = self._tensorboard()
         for name, value in row.items():
             board.add_scalar(name, value, iteration)
@@ -187,12 +194,14 @@ class Run:
         return self._board
 
     def _cut_log(self) -> None:
-        """Forget lines written after the checkpoint: they will be written again."""
+        """Forget lines written after the checkpoint, they will be written again; and half a line at the end."""
         path = self.folder / "metrics.csv"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.iteration]
-            path.write_text("".join(lines[:1] + kept))
+            part = path.with_name(path.name + ".part")
+            part.write_text("".join(lines[:1] + kept))
+            os.replace(part, path)
 
 
 def score(report: Report) -> list[float]:

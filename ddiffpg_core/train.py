@@ -24,6 +24,7 @@ def train(env: VecEnv, agent: DDiffPG, evaluator: Evaluator, run: Run, config: T
         agent.schedule(iteration / config.iterations)
         with stages("act"):
             action = agent.act(obs)
+            run.check(iteration, {"the action": action})
         with stages("simulate"):
             step = env.step(env.spec.action.to_physical(action))
         with stages("observe"):
@@ -35,9 +36,10 @@ def train(env: VecEnv, agent: DDiffPG, evaluator: Evaluator, run: Run, config: T
                     agent.rediscover_modes()
             with stages("update"):
                 losses = [agent.update() for _ in range(config.updates_per_iteration)]
+                run.check(iteration, {f"loss/{k}": v for k, v in losses[-1].items()})
             if iteration % config.log_every == 0:
                 run.log(iteration, agent, losses[-1], stages)
-            if iteration % config.eval_every == 0:
+            if iteration % config.eval_every == 0 or iteration == config.iterations:
                 with stages("evaluate"):
                     run.evaluate(iteration, agent, evaluator)
         if iteration % config.checkpoint_every == 0 or iteration == config.iterations:
