@@ -46,7 +46,7 @@ class DDiffPG:
         self.novelty = Novelty(size, config.novelty).to(self.device)
         n, e = config.train.num_envs, config.actor.embedding_dim
         self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device)
-        self.bank = ModeBank(config.modes, len(spec.path), e, spec.path_tolerance)
+        self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance)
         self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)
@@ -110,9 +110,7 @@ class DDiffPG:
         ways, success = self.replay.way[slots], self.replay.success[slots]
         label = np.full(len(slots), -1)
         if success.any():
-            gap = self.bank.distances(ways[success])
-            nearest = self.bank.ids[gap.argmin(1)]
-            label[success] = np.where(gap.min(1) <= self.spec.path_tolerance, nearest, -1)
+            label[success] = self.bank.label(ways[success])
         if not success.all():
             label[~success] = self.bank.label_failed(ways[~success])
         return label

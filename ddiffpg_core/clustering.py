@@ -27,15 +27,15 @@ class Clustering:
     tree: np.ndarray | None
 
 
-def cluster(distance: np.ndarray, tolerance: float, config: ModesConfig) -> Clustering:
-    """Clusters of N paths from their distances ``[N, N]``; ways nearer than ``tolerance`` (metres) are one.
+def cluster(distance: np.ndarray, apart: float, config: ModesConfig) -> Clustering:
+    """Clusters of N paths from their distances ``[N, N]``; ways nearer than ``apart`` (metres) are one.
 
     A set of paths is split where its best cut has a silhouette above ``silhouette_min`` and its parts lie
-    farther apart than ``tolerance``; each part is then looked at in the same way. Looking at parts on their
+    farther than ``apart``; each part is then looked at in the same way. Looking at parts on their
     own finds two ways to one goal beside two goals that lie far apart, which one cut of the whole tree hides.
     """
     tree = _tree(distance) if len(distance) > 1 else None
-    parts, score = _split(np.arange(len(distance)), distance, tolerance, config)
+    parts, score = _split(np.arange(len(distance)), distance, apart, config)
     parts = sorted(parts, key=len, reverse=True)[: config.max_modes]
     label = np.full(len(distance), -1)
     for i, members in enumerate(parts):
@@ -47,19 +47,19 @@ def _tree(distance: np.ndarray) -> np.ndarray:
     return linkage(squareform(distance, checks=False), "average")
 
 
-def _split(members: np.ndarray, distance: np.ndarray, tolerance: float,
+def _split(members: np.ndarray, distance: np.ndarray, apart: float,
            config: ModesConfig) -> tuple[list[np.ndarray], float]:
     """``members`` as clusters, and the silhouette of the first cut (0 where there was none)."""
-    label, score = _best_cut(distance[np.ix_(members, members)], tolerance, config)
+    label, score = _best_cut(distance[np.ix_(members, members)], apart, config)
     if label is None:
         return [members], 0.0
     parts = []
     for k in range(label.max() + 1):
-        parts += _split(members[label == k], distance, tolerance, config)[0]
+        parts += _split(members[label == k], distance, apart, config)[0]
     return parts, score
 
 
-def _best_cut(distance: np.ndarray, tolerance: float, config: ModesConfig) -> tuple[np.ndarray | None, float]:
+def _best_cut(distance: np.ndarray, apart: float, config: ModesConfig) -> tuple[np.ndarray | None, float]:
     """The cut with the best silhouette (weighted by the share of paths inside a cluster), None if none is fit."""
     if len(distance) < 2 * config.min_cluster:
         return None, 0.0
@@ -71,7 +71,7 @@ def _best_cut(distance: np.ndarray, tolerance: float, config: ModesConfig) -> tu
         if label.max(initial=-1) < 1 or inside.mean() < 1 - config.outliers_max:
             continue
         score = inside.mean() * silhouette_score(distance[np.ix_(inside, inside)], label[inside], metric="precomputed")
-        if score > best[1] and _least_gap(distance, label) > tolerance:
+        if score > best[1] and _least_gap(distance, label) > apart:
             best = (label, float(score))
     return best
 
@@ -105,7 +105,7 @@ class PathLibrary:
 
     def add(self, paths: np.ndarray, owner: np.ndarray, born: np.ndarray) -> None:
         """Add ``paths [N, P, D]`` of modes ``owner [N]``; then the oldest of the largest mode go until it fits."""
-        new = dtw(paths, np.concatenate([self.path, paths]), self.config.order).astype(np.float32)
+        new = dtw(paths, np.concatenate([self.path, paths])).astype(np.float32)
         old = len(self.path)
         self.distance = np.block([[self.distance, new[:, :old].T], [new]])
         self.distance = np.minimum(self.distance, self.distance.T)

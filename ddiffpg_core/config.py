@@ -121,7 +121,6 @@ class ModesConfig:
     """Mode discovery: paths, their distance, the linkage and the rule that counts clusters."""
 
     path_points: int = 20
-    order: float = 4.0
     library: int = 240
     new_per_call: int = 60
     max_modes: int = 8

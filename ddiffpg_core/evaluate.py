@@ -153,12 +153,12 @@ def _halfway(episodes: Episodes, rows: np.ndarray) -> int:
 
 
 def _nearest_modes(episodes: Episodes, modes: Sequence[KnownMode], spec: TaskSpec) -> np.ndarray:
-    """The mode whose way is nearest to each episode's, by order-4 DTW; -1 where none is known."""
+    """The mode whose way is nearest to each episode's; -1 where none is known."""
     if not modes:
         return np.full(len(episodes.success), UNCONDITIONED)
     prototypes = np.stack([m.prototype for m in modes])
     ways = np.stack([way(p, prototypes.shape[1], spec.path_tolerance) for p in episodes.paths])
-    return np.array([m.id for m in modes])[dtw(ways, prototypes, 4.0).argmin(1)]
+    return np.array([m.id for m in modes])[dtw(ways, prototypes).argmin(1)]
 
 
 def _returns(env: VecEnv, act: Act, modes: Sequence[KnownMode], halfway: dict[int, int], episodes: int,

@@ -40,10 +40,13 @@ class Change:
 
 
 class ModeBank:
-    """All modes known now, in the order of their critics, and the paths they are made of."""
+    """All modes known now, in the order of their critics, and the paths they are made of.
 
-    def __init__(self, config: ModesConfig, path_dim: int, embedding_dim: int, tolerance: float) -> None:
-        self.tolerance = tolerance
+    Ways nearer to each other than ``apart`` (metres) are one.
+    """
+
+    def __init__(self, config: ModesConfig, path_dim: int, embedding_dim: int, apart: float) -> None:
+        self.apart = apart
         self.config = config
         self.embedding_dim = embedding_dim
         self.library = PathLibrary(config, path_dim)
@@ -59,9 +62,10 @@ class ModeBank:
     def prototypes(self) -> np.ndarray:
         return np.stack([m.prototype for m in self.modes])
 
-    def distances(self, ways: np.ndarray) -> np.ndarray:
-        """Distance of each way ``[N, P, D]`` to each mode's prototype -> ``[N, K]``, metres."""
-        return dtw(ways, self.prototypes, self.config.order)
+    def label(self, ways: np.ndarray) -> np.ndarray:
+        """The id of the nearest mode of each way ``[N, P, D]`` -> ``[N]``; -1 if none is as near."""
+        gap = dtw(ways, self.prototypes)
+        return np.where(gap.min(1) <= self.apart, self.ids[gap.argmin(1)], -1)
 
     def label_failed(self, ways: np.ndarray) -> np.ndarray:
         """The same for ways that never arrived: by their points' mean distance to the prototype."""
@@ -72,7 +76,7 @@ class ModeBank:
         """Cluster the library anew; None while it is too small. Modes that persist keep id and embedding."""
         if len(self.library.path) < self.config.min_cluster:
             return None
-        self.last = cluster(self.library.distance, self.tolerance, self.config)
+        self.last = cluster(self.library.distance, self.apart, self.config)
         groups = [np.flatnonzero(self.last.label == k) for k in range(self.last.label.max() + 1)]
         heirs = _heirs(groups, self.library.owner, self.ids)
         known = {m.id: m for m in self.modes}
@@ -90,7 +94,7 @@ class ModeBank:
             source.append(mode.id)
         order = np.argsort([m.id for m in modes])[: self.config.max_modes]
         self.modes = tuple(modes[i] for i in order)
-        self.library.owner = self.ids[self.distances(self.library.path).argmin(1)]
+        self.library.owner = self.label(self.library.path)
         return Change(self.modes, tuple(source[i] for i in order))
 
     def _left_out(self, heirs: list[int | None], found: list[Mode]) -> list[Mode]:
@@ -101,12 +105,12 @@ class ModeBank:
         """
         ways = np.stack([m.prototype for m in found])
         missing = [m for m in self.modes if m.id not in heirs]
-        return [m for m in missing if dtw(m.prototype[None], ways, self.config.order).min() > self.tolerance]
+        return [m for m in missing if dtw(m.prototype[None], ways).min() > self.apart]
 
     def _continued(self, mode: Mode, prototype: np.ndarray) -> Mode:
         """The same mode; its way stays as it is until the new one is clearly another."""
-        moved = dtw(prototype[None], mode.prototype[None], self.config.order)[0, 0]
-        return mode if moved < 0.5 * self.tolerance else replace(mode, prototype=prototype)
+        moved = dtw(prototype[None], mode.prototype[None])[0, 0]
+        return mode if moved < 0.25 * self.apart else replace(mode, prototype=prototype)
 
     def _new_mode(self, prototype: np.ndarray, parent: Mode | None, rng: np.random.Generator) -> Mode:
         embedding = rng.normal(size=self.embedding_dim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -46,25 +48,29 @@ def direct(ways: np.ndarray, known: np.ndarray, tolerance: float, factor: float)
     return length[: len(ways)] <= factor * shortest
 
 
-def dtw(a: np.ndarray, b: np.ndarray, order: float) -> np.ndarray:
+def dtw(a: np.ndarray, b: np.ndarray, order: float = math.inf) -> np.ndarray:
     """Dynamic time warping between each of ``a [N, P, D]`` and each of ``b [M, P, D]`` -> ``[N, M]``, metres.
 
-    The cost of a pair of points is their distance to the power ``order``; the result is the mean over
-    P to the power 1/order. Order 1 is the paper's length-normalised DTW (section 4.3). A large order
-    looks at where two ways are farthest apart (towards the Fréchet distance), so that two ways that
-    share most of their length but not all of it still count as two.
+    The cost of a warping is the power mean, of power ``order``, of the distances that it pairs. Order 1 is the
+    paper's length-normalised DTW (section 4.3). The default is the largest of them: how far apart two ways are
+    where they are farthest apart (the discrete Fréchet distance). It tells ways apart that share most of
+    their length, and does not add up what every trajectory of one way has of jitter.
     """
     n, m, p = len(a), len(b), a.shape[1]
-    cost = (((a[:, None, :, None] - b[None, :, None]) ** 2).sum(-1) ** (order / 2)).reshape(n * m, p, p)
+    cost = np.linalg.norm(a[:, None, :, None] - b[None, :, None], axis=-1).reshape(n * m, p, p)
+    cost = np.ascontiguousarray(np.moveaxis(cost, 0, 2))
+    join: np.ufunc = np.maximum
+    if math.isfinite(order):
+        cost, join = cost**order / p, np.add
     total = np.full((p + 1, p + 1, n * m), np.inf, cost.dtype)
     total[0, 0] = 0.0
-    cost = np.ascontiguousarray(np.moveaxis(cost, 0, 2))
     for d in range(2, 2 * p + 1):
         i = np.arange(max(1, d - p), min(p, d - 1) + 1)
         j = d - i
         best = np.minimum(np.minimum(total[i - 1, j], total[i, j - 1]), total[i - 1, j - 1])
-        total[i, j] = cost[i - 1, j - 1] + best
-    return (total[p, p].reshape(n, m) / p) ** (1.0 / order)
+        total[i, j] = join(cost[i - 1, j - 1], best)
+    out = total[p, p].reshape(n, m)
+    return out ** (1.0 / order) if math.isfinite(order) else out
 
 
 def distance_to_way(points: np.ndarray, way_points: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ class TaskSpec:
     """Everything about a task that is not its physics.
 
     ``path`` names the observation fields that trace the way taken (metres); two ways are compared by
-    them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it.
+    them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it; ways that are
+    nowhere more than twice that apart are one way.
     ``max_steps`` is the time limit of an episode in control steps.
     """
 
