@@ -126,7 +126,7 @@ def test_a_wall_between_two_ways_is_not_crossed():
 def test_a_mode_to_which_no_known_road_leads_is_blocked():
     ways = ways_of({0: [(0.0, 0.0), (1.0, 0.0)], 1: [(5.0, 5.0), (6.0, 5.0)]}, (0.2, 0.0))
     assert not ways[0].blocked
-    assert ways[1].blocked and ways[1].length == math.inf and ways[1].nodes == ()
+    assert ways[1].blocked and ways[1].length == math.inf and len(ways[1].nodes) == 0
 
 
 def test_away_from_all_ways_the_nearest_is_joined():
@@ -263,11 +263,11 @@ def test_beyond_the_end():
 def test_what_stands_where_training_had_nothing_is_unexplained():
     way_map = WayMap(contract_of(STRAIGHT), RULES)
     points = np.array([[1.0, 0.5], [1.0, 0.41], [1.0, 0.39], [1.3, 0.0], [-0.6, 0.0]])
-    found = way_map.unexplained(points, np.array([1.0, 0.0]))
+    found = way_map.room.unexplained(points, np.array([1.0, 0.0]))
     assert found.tolist() == [False, False, True, True, False]
 
 
 def test_without_known_clearance_everything_is_unexplained():
     way_map = WayMap(contract_of(STRAIGHT, clearance=None), RULES)
-    assert way_map.unexplained(np.array([[1.0, 0.5], [1.0, 3.0]]), np.array([1.0, 0.0])).all()
-    assert way_map.unexplained(np.empty((0, 2)), np.zeros(2)).shape == (0,)
+    assert way_map.room.unexplained(np.array([[1.0, 0.5], [1.0, 3.0]]), np.array([1.0, 0.0])).all()
+    assert way_map.room.unexplained(np.empty((0, 2)), np.zeros(2)).shape == (0,)

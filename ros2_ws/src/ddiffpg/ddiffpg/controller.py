@@ -227,7 +227,7 @@ class Controller:
             return ()
         firm, soft = self._braking
         near, seen = obstacles.approach_points(position, self._horizon)
-        new = self._ways.unexplained(obstacles.points[near], position)
+        new = self._ways.room.unexplained(obstacles.points[near], position)
         return (
             (obstacles.approach_shapes(position), firm),
             (Approach(seen.distance[new], seen.direction[new]), firm),

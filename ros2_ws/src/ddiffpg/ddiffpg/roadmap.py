@@ -1,15 +1,15 @@
-"""The prototype paths of all modes as one map of known roads, and the cheapest way on it to each mode's end.
+"""The prototype paths of all modes as one map of known roads, and the way on it to each mode's end.
 
 Roads run along every prototype, in both directions, and cross over to another prototype where the two
 are close. Prototypes that meet at the end (at a common goal) do not cross over there: who comes to the
-goal by one way has not taken the other.
+goal by one way has not taken the other. On a mode's own prototype its way leads onward along that and
+nowhere else, for so the policy was trained; from elsewhere along the roads to where it can best be joined.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ SPACING = 0.1  # metres between the nodes of a prototype
 LINK = 0.35  # metres at which one prototype can be left for another
 LINK_COST = 1e-3  # metres added to each crossing, so that of two equal ways the one with fewer is taken
 GAP = 1e8  # metres between two prototypes laid end to end: more than any way can cost
-UNREACHED = 1e7
+UNREACHED = 1e7  # metres: no road leads there
 
 
 def resample(path: np.ndarray, values: np.ndarray, spacing: float = SPACING) -> tuple[np.ndarray, np.ndarray]:
@@ -32,27 +32,35 @@ def resample(path: np.ndarray, values: np.ndarray, spacing: float = SPACING) -> 
     return points, np.interp(at, length, values)
 
 
-@dataclass(frozen=True, eq=False)
 class Routes:
-    """Cheapest ways from one place: ``cost [M]`` (m, penalties included) and ``parent [M]``, the node
-    before on the way, -1 where the way begins."""
+    """The ways to one mode's end: ``cost [M]`` (m, penalties included) from every node, UNREACHED where no
+    road leads there, half a penalty at the beginning) and ``following [M]``, the next node on the way (the
+    end's is -1)."""
 
-    cost: np.ndarray
-    parent: list[int]
+    def __init__(self, cost: np.ndarray, following: np.ndarray, penalty: np.ndarray) -> None:
+        self.cost = cost
+        self._penalty = penalty
+        self._following: list[int] = following.tolist()
+        self._ways: dict[int, np.ndarray] = {}  # those asked for so far
 
-    def nodes(self, last: int) -> list[int]:
-        """The nodes of the way to ``last``, in the order in which they are passed."""
-        found, node = [], last
-        while node >= 0:
-            found.append(node)
-            node = self.parent[node]
-        found.reverse()
-        return found
+    def nodes(self, first: int) -> np.ndarray:
+        """The nodes of the way from ``first`` on, in the order in which they are passed."""
+        if first not in self._ways:
+            found, node = [], first
+            while node >= 0:
+                found.append(node)
+                node = self._following[node]
+            self._ways[first] = np.array(found, np.int32)
+        return self._ways[first]
+
+    def length(self, first: int) -> float:
+        """Metres of the way from ``first`` on, without penalties."""
+        return float(self.cost[first] - self._penalty[self.nodes(first)].sum() + 0.5 * self._penalty[first])
 
 
 class Roadmap:
-    """M nodes: ``points [M, 2]`` in m, ``clearance [M]`` (m, NaN where not known). ``last[k]`` is the end
-    of the k-th mode of the contract.
+    """M nodes: ``points [M, 2]`` in m, ``clearance [M]`` (m, NaN where not known). The nodes of the k-th mode
+    of the contract are ``own[k]``.
 
     Raises ContractError where the contract's paths are not in the plane.
     """
@@ -63,88 +71,75 @@ class Roadmap:
         sampled = [_nodes(mode) for mode in contract.modes]
         self.points = np.concatenate([points for points, _ in sampled])
         self.clearance = np.concatenate([clearance for _, clearance in sampled])
-        counts = [len(points) for points, _ in sampled]
-        self.last = [int(i) - 1 for i in np.cumsum(counts)]
-        self.first = [end - count + 1 for end, count in zip(self.last, counts)]
+        ends = np.cumsum([0, *(len(points) for points, _ in sampled)]).tolist()
+        self.own = [range(begin, end) for begin, end in zip(ends, ends[1:])]
+        self._steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)  # from each node to the next
+        self._steps[[own[-1] for own in self.own[:-1]]] = GAP
         self._links, self._link_cost = self._find_links()
-        self._steps = self._find_steps()
-        self._neighbours = self._find_neighbours()
+        rows = np.arange(len(self))[:, None]
+        self._neighbours = np.concatenate([rows - 1, rows + 1, self._links], axis=1)
+        self.routes = self.routes_to(range(len(self.own)), np.zeros(len(self)))
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def routes(self, entries: np.ndarray, entry_cost: np.ndarray, penalty: np.ndarray) -> Routes:
-        """Cheapest ways from a place off the map to every node.
-
-        ``entries [E]`` are the nodes that can be reached at once, for ``entry_cost [E]`` (m). Passing a
-        node costs ``penalty [M]`` (m) more, the last one half of it.
-        """
-        half = 0.5 * penalty
-        begin = np.full(len(self), UNREACHED)
-        begin[entries] = entry_cost + half[entries]
-        steps = self._steps + half[:-1] + half[1:]
-        link_cost = self._link_cost + half[:, None] + half[self._links]
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        cost = begin
-        while True:  # each round follows one more crossing; ends, since costs only fall
-            swept = _sweep(cost, along)
-            crossed = np.minimum(swept, (swept[self._links] + link_cost).min(axis=1, initial=np.inf))
-            if not (crossed < cost - 1e-6).any():
-                return Routes(crossed, self._parents(crossed, begin, steps, link_cost).tolist())
-            cost = crossed
-
     def end(self, k: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Where the k-th mode ends (m), and the unit vector in which it comes there (zero where it stands still)."""
-        last = self.points[self.last[k]]
-        along = last - self.points[max(self.last[k] - 1, self.first[k])]
+        last = self.points[self.own[k][-1]]
+        along = last - self.points[max(self.own[k][-1] - 1, self.own[k][0])]
         along = along / max(float(np.linalg.norm(along)), 1e-9)
         return (float(last[0]), float(last[1])), (float(along[0]), float(along[1]))
 
-    def _parents(self, cost: np.ndarray, begin: np.ndarray, steps: np.ndarray, link_cost: np.ndarray) -> np.ndarray:
-        """For each node the neighbour by which its ``cost [M]`` comes about, -1 where the way begins."""
-        options = np.empty((len(self), 2 + link_cost.shape[1]))
-        options[0, 0], options[-1, 1] = np.inf, np.inf
-        options[1:, 0] = cost[:-1] + steps
-        options[:-1, 1] = cost[1:] + steps
-        options[:, 2:] = cost[self._links] + link_cost
-        best = options.argmin(axis=1)
-        rows = np.arange(len(self))
-        return np.where(begin <= options[rows, best] + 1e-6, -1, self._neighbours[rows, best])
+    def routes_to(self, modes: Sequence[int], penalty: np.ndarray) -> list[Routes]:
+        """The cheapest ways to the ends of the k-th ``modes``. Passing a node costs ``penalty [M]`` (m) more,
+        the first one of a way half of it."""
+        half = 0.5 * penalty
+        steps = self._steps + half[:-1] + half[1:]
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        link_cost = self._link_cost + half[:, None] + half[self._links]
+        begin = np.full((len(modes), len(self)), UNREACHED)
+        for row, own in zip(begin, (self.own[k] for k in modes)):
+            row[own] = along[own[-1]] - along[own] + half[own[-1]]
+        fixed, cost = begin < UNREACHED, begin
+        while True:  # each round follows one more crossing; ends, since costs only fall
+            found = np.where(fixed, begin, _sweep(cost, along))
+            crossed = (found[:, self._links] + link_cost).min(axis=2, initial=np.inf)
+            found = np.where(fixed, begin, np.minimum(found, crossed))
+            if not (found < cost - 1e-6).any():
+                break
+            cost = found
+        following = self._followers(cost, steps, link_cost)
+        for row, own in zip(following, (self.own[k] for k in modes)):
+            row[own] = [*own[1:], -1]
+        return [Routes(c, f, penalty) for c, f in zip(cost, following)]
 
-    def _find_steps(self) -> np.ndarray:
-        """Metres from each node to the next ``[M - 1]``, with a gap between two prototypes."""
-        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
-        steps[self.last[:-1]] = GAP
-        return steps
-
-    def _find_neighbours(self) -> np.ndarray:
-        """``[M, 2 + L]``: the node before, the node after, the nodes linked to."""
-        rows = np.arange(len(self))
-        return np.concatenate([np.stack([rows - 1, rows + 1], axis=1), self._links], axis=1)
+    def _followers(self, cost: np.ndarray, steps: np.ndarray, link_cost: np.ndarray) -> np.ndarray:
+        """The neighbours by which ``cost [K, M]`` comes about."""
+        options = np.full((*cost.shape, 2 + link_cost.shape[1]), np.inf)
+        options[:, 1:, 0] = cost[:, :-1] + steps
+        options[:, :-1, 1] = cost[:, 1:] + steps
+        options[:, :, 2:] = cost[:, self._links] + link_cost
+        return self._neighbours[np.arange(len(self)), options.argmin(axis=2)]
 
     def _find_links(self) -> tuple[np.ndarray, np.ndarray]:
         """For each node the nearest one of every other prototype, ``[M, K - 1]``, and what crossing over costs."""
-        modes = range(len(self.last))
-        links = np.zeros((len(self), len(modes) - 1), int)
+        links = np.zeros((len(self), len(self.own) - 1), int)
         cost = np.full(links.shape, UNREACHED)
-        for a in modes:
-            for column, b in enumerate(m for m in modes if m != a):
-                rows = slice(self.first[a], self.last[a] + 1)
-                links[rows, column], cost[rows, column] = self._links_between(a, b)
+        for own in self.own:
+            for column, other in enumerate(o for o in self.own if o is not own):
+                links[own, column], cost[own, column] = self._links_between(own, other)
         return links, cost
 
-    def _links_between(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
-        ours, theirs = (slice(self.first[m], self.last[m] + 1) for m in (a, b))
-        apart = np.linalg.norm(self.points[ours, None] - self.points[None, theirs], axis=2)
+    def _links_between(self, ours: range, theirs: range) -> tuple[np.ndarray, np.ndarray]:
+        apart = np.linalg.norm(self.points[ours][:, None] - self.points[theirs], axis=2)
         # Where the free discs around two nodes do not meet, there may be a wall between them.
-        free = self.clearance[ours, None] + self.clearance[None, theirs]
-        linked = (apart <= LINK) & ~(apart >= free)
+        linked = (apart <= LINK) & ~(apart >= self.clearance[ours][:, None] + self.clearance[theirs])
         our_end, their_end = _common_end(linked.any(axis=1)), _common_end(linked.any(axis=0))
-        linked[our_end:, :] = False
+        linked[our_end:] = False
         linked[:, their_end:] = False
         apart = np.where(linked, apart + LINK_COST, UNREACHED)
         nearest = apart.argmin(axis=1)
-        return nearest + self.first[b], apart[np.arange(len(apart)), nearest]
+        return nearest + theirs.start, apart[np.arange(len(apart)), nearest]
 
 
 def _common_end(close: np.ndarray) -> int:
@@ -163,7 +158,7 @@ def _nodes(mode: Mode) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sweep(cost: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Spread ``cost [M]`` both ways along the prototypes, laid end to end at ``along [M]`` (m)."""
-    ahead = np.minimum.accumulate(cost - along) + along
-    back = np.minimum.accumulate((cost + along)[::-1])[::-1] - along
+    """Spread ``cost [K, M]`` both ways along the prototypes, laid end to end at ``along [M]`` (m)."""
+    ahead = np.minimum.accumulate(cost - along, axis=1) + along
+    back = np.minimum.accumulate((cost + along)[:, ::-1], axis=1)[:, ::-1] - along
     return np.minimum(np.minimum(ahead, back), cost)

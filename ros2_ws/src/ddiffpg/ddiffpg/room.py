@@ -1,0 +1,128 @@
+"""How much room a robot has, at the nodes of a roadmap and anywhere: against declared shapes and sensed points.
+
+Room to spare is the distance beyond what is needed, in metres; negative is too little.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddiffpg.obstacles import Obstacles, Solids, nearest_distance
+from ddiffpg.roadmap import Roadmap
+
+CELL = 0.1  # metres, of the grid by which sensed points find the nodes near them
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a way needs, in metres: ``radius`` of the robot, ``margin`` to declared obstacles, ``tolerance``
+    by which a sensed point must be nearer than anything in training to count as new; ``spare`` is how
+    far beyond the need distances are still told apart."""
+
+    radius: float
+    margin: float
+    tolerance: float
+    spare: float
+
+
+class Room:
+    """Room to spare on ``roadmap`` by ``rules``. ``need [M]`` is how far a sensed point must be from each node."""
+
+    def __init__(self, roadmap: Roadmap, rules: Rules) -> None:
+        self._roadmap, self._rules = roadmap, rules
+        self.need = _sensed_need(roadmap.clearance, rules)
+        self._index = NodeIndex(roadmap.points, rules.radius + rules.margin + rules.spare)
+        self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
+        self._known = np.flatnonzero(np.isfinite(roadmap.clearance))
+        self._free = np.maximum(roadmap.clearance[self._known] - rules.tolerance, 0.0)
+
+    def at_nodes(self, obstacles: Obstacles) -> np.ndarray:
+        """``[M]``; infinite where nothing is declared and nothing sensed within the rules' reach."""
+        if obstacles.solids is not self._declared[0]:  # shapes rarely change from one tick to the next
+            self._declared = obstacles.solids, obstacles.solids.distance(self._roadmap.points)
+        declared = self._declared[1] - (self._rules.radius + self._rules.margin)
+        return np.minimum(declared, self._index.nearest(obstacles.points) - self.need)
+
+    def at(self, points: np.ndarray, need: float, obstacles: Obstacles) -> np.ndarray:
+        """At ``points [P, 2]`` close to each other, from which a sensed point must be ``need`` m away: ``[P]``."""
+        reach = norm(points - points[0]).max() + need
+        close = obstacles.points[norm(obstacles.points - points[0]) < reach]
+        declared = obstacles.solids.distance(points) - (self._rules.radius + self._rules.margin)
+        return np.minimum(declared, nearest_distance(points, close) - need)
+
+    def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
+
+        A point is explained where it is no nearer to any known node than the training world was, less
+        the tolerance. Where no clearance is known nothing is explained.
+        """
+        if not len(self._known) or not len(points):
+            return np.ones(len(points), bool)
+        reach = norm(self._roadmap.points[self._known] - position)
+        near = reach < self._free + norm(points - position).max()
+        apart = points[:, None] - self._roadmap.points[self._known[near]]
+        return (np.einsum("pni,pni->pn", apart, apart) < self._free[near] ** 2).any(axis=1)
+
+
+class NodeIndex:
+    """Finds for every node the nearest sensed point, as far as ``reach`` (m), by a grid laid over the nodes."""
+
+    def __init__(self, nodes: np.ndarray, reach: float) -> None:
+        self._reach = reach
+        self._nodes = np.concatenate([nodes, [[math.inf, math.inf]]])  # the last stands for none
+        self._origin = nodes.min(axis=0) - reach - 2 * CELL
+        self._shape = np.ceil((nodes.max(axis=0) + reach + 2 * CELL - self._origin) / CELL).astype(int)
+        self._row, self._table = self._build(nodes)
+
+    def nearest(self, points: np.ndarray) -> np.ndarray:
+        """``points [N, 2]`` -> metres from every node to the nearest of them ``[M]``, infinite beyond the reach."""
+        squared = np.full(len(self._nodes), math.inf)
+        points, rows = self._lookup(points)
+        nodes = self._table[rows]
+        apart = self._nodes[nodes] - points[:, None]
+        np.minimum.at(squared, nodes.ravel(), np.einsum("pni,pni->pn", apart, apart).ravel())
+        found = np.sqrt(squared[:-1])
+        return np.where(found <= self._reach, found, math.inf)
+
+    def _lookup(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of ``points`` that have nodes near, and their rows in the table."""
+        at = (points - self._origin) / CELL
+        inside = ((at >= 0) & (at < self._shape)).all(axis=1)
+        points, cell = points[inside], at[inside].astype(int)
+        rows = self._row[cell[:, 0], cell[:, 1]]
+        return points[rows >= 0], rows[rows >= 0]
+
+    def _build(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each cell its row in the table or -1; the table ``[R, C]`` of nodes within reach of a row's cell."""
+        near: dict[tuple[int, int], list[int]] = {}
+        steps = math.ceil(self._reach / CELL) + 1
+        square = np.stack(np.meshgrid(*[np.arange(-steps, steps + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+        for i, cell in enumerate(((nodes - self._origin) / CELL).astype(int)):
+            around = cell + square
+            middle = self._origin + (around + 0.5) * CELL
+            for key in around[norm(middle - nodes[i]) <= self._reach + CELL * math.sqrt(0.5)].tolist():
+                near.setdefault((key[0], key[1]), []).append(i)
+        row = np.full(self._shape, -1)
+        table = np.full((len(near), max(map(len, near.values()))), len(nodes))
+        for r, ((x, y), members) in enumerate(near.items()):
+            row[x, y] = r
+            table[r, : len(members)] = members
+        return row, table
+
+
+def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
+    """How far a sensed point must be from each node ``[M]``, in metres.
+
+    Nothing of training can have stood within half the robot's radius of a place that the robot passed,
+    so that much is needed even where a prototype leans on a wall.
+    """
+    known = np.clip(clearance - rules.tolerance, 0.5 * rules.radius, rules.radius + rules.margin)
+    return np.where(np.isfinite(clearance), known, rules.radius)
+
+
+def norm(vectors: np.ndarray) -> np.ndarray:
+    """Lengths: ``[..., 2]`` -> ``[...]``."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
