@@ -188,6 +188,11 @@ class DDiffPG:
         """Each group's embedding ``[2 + K, E]``."""
         return np.stack([*self.special, *(m.embedding for m in self.bank.modes)])
 
+    @property
+    def settled(self) -> bool:
+        """Whether learning rates fade by now: what is known then is made good, and nothing new begun."""
+        return self.fade < 1.0
+
     def schedule(self, progress: float) -> None:
         """Let learning rates fade over the last part of training: ``progress`` runs from 0 to 1."""
         start = self.config.train.fade_from

@@ -32,7 +32,7 @@ def train(env: VecEnv, agent: DDiffPG, evaluator: Evaluator, run: Run, config: T
             obs = step.obs
         if iteration > config.warmup_iterations:
             with stages("cluster"):
-                if iteration % config.recluster_every == 0:
+                if iteration % config.recluster_every == 0 and not agent.settled:
                     agent.rediscover_modes()
             with stages("update"):
                 losses = [agent.update() for _ in range(config.updates_per_iteration)]
