@@ -128,9 +128,9 @@ class WayMap:
     def _way(self, k: int, routes: Routes, first: int, approach: float, scene: _Scene) -> Way:
         if routes.cost[first] >= UNREACHED:
             return Way(self._ids[k], -math.inf, math.inf, np.empty(0, int))
-        nodes = routes.nodes(first)
-        length = float(scene.distance[first]) + routes.length(first)
-        return Way(self._ids[k], min(float(scene.room[nodes].min()), approach), length, nodes)
+        nodes, length = routes.way(first)
+        room = min(float(scene.room[nodes].min()), approach)
+        return Way(self._ids[k], room, float(scene.distance[first]) + length, nodes)
 
     def _approach(self, firsts: Sequence[int], scene: _Scene, obstacles: Obstacles | None) -> np.ndarray:
         """Room to spare on the straight way from the robot to each of the nodes ``firsts``, in metres."""

@@ -41,21 +41,38 @@ class Routes:
         self.cost = cost
         self._penalty = penalty
         self._following: list[int] = following.tolist()
-        self._ways: dict[int, np.ndarray] = {}  # those asked for so far
+        self._ways: dict[int, tuple[np.ndarray, float]] = {}  # those asked for so far
 
-    def nodes(self, first: int) -> np.ndarray:
-        """The nodes of the way from ``first`` on, in the order in which they are passed."""
+    def way(self, first: int) -> tuple[np.ndarray, float]:
+        """The nodes of the way from ``first`` on, in the order in which they are passed, and its length without
+        penalties (m)."""
         if first not in self._ways:
             found, node = [], first
             while node >= 0:
                 found.append(node)
                 node = self._following[node]
-            self._ways[first] = np.array(found, np.int32)
+            nodes = np.array(found, np.int32)
+            penalty = self._penalty[nodes].sum() - 0.5 * self._penalty[first]
+            self._ways[first] = nodes, float(self.cost[first] - penalty)
         return self._ways[first]
 
-    def length(self, first: int) -> float:
-        """Metres of the way from ``first`` on, without penalties."""
-        return float(self.cost[first] - self._penalty[self.nodes(first)].sum() + 0.5 * self._penalty[first])
+
+class _Links:
+    """Where one can cross from one prototype to another: E times from node ``start [E]`` (ascending) to node
+    ``end [E]``, at ``cost [E]`` (m)."""
+
+    def __init__(self, start: np.ndarray, end: np.ndarray, cost: np.ndarray) -> None:
+        self.start, self.end, self.cost = start, end, cost
+        _, self._first, count = np.unique(start, return_index=True, return_counts=True)
+        self._group = np.repeat(np.arange(len(count)), count)
+
+    def crossed(self, cost: np.ndarray, crossing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a way costs by each link, ``[K, E]``, where it costs ``cost [K, M]`` from the nodes and ``crossing
+        [E]`` to cross; and by the best link from the same node, ``[K, E]``."""
+        over = cost[:, self.end] + crossing
+        if not len(self.end):
+            return over, over
+        return over, np.minimum.reduceat(over, self._first, axis=1)[:, self._group]
 
 
 class Roadmap:
@@ -75,9 +92,7 @@ class Roadmap:
         self.own = [range(begin, end) for begin, end in zip(ends, ends[1:])]
         self._steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)  # from each node to the next
         self._steps[[own[-1] for own in self.own[:-1]]] = GAP
-        self._links, self._link_cost = self._find_links()
-        rows = np.arange(len(self))[:, None]
-        self._neighbours = np.concatenate([rows - 1, rows + 1, self._links], axis=1)
+        self._links = self._find_links()
         self.routes = self.routes_to(range(len(self.own)), np.zeros(len(self)))
 
     def __len__(self) -> int:
@@ -94,52 +109,55 @@ class Roadmap:
         """The cheapest ways to the ends of the k-th ``modes``. Passing a node costs ``penalty [M]`` (m) more,
         the first one of a way half of it."""
         half = 0.5 * penalty
-        steps = self._steps + half[:-1] + half[1:]
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        link_cost = self._link_cost + half[:, None] + half[self._links]
+        along = np.concatenate([[0.0], np.cumsum(self._steps + half[:-1] + half[1:])])
+        crossing = self._links.cost + half[self._links.start] + half[self._links.end]
         begin = np.full((len(modes), len(self)), UNREACHED)
         for row, own in zip(begin, (self.own[k] for k in modes)):
-            row[own] = along[own[-1]] - along[own] + half[own[-1]]
+            row[own.start : own.stop] = along[own[-1]] - along[own.start : own.stop] + half[own[-1]]
         fixed, cost = begin < UNREACHED, begin
         while True:  # each round follows one more crossing; ends, since costs only fall
-            found = np.where(fixed, begin, _sweep(cost, along))
-            crossed = (found[:, self._links] + link_cost).min(axis=2, initial=np.inf)
-            found = np.where(fixed, begin, np.minimum(found, crossed))
+            swept = np.where(fixed, begin, _sweep(cost, along))
+            swept[:, self._links.start] = np.minimum(
+                swept[:, self._links.start], self._links.crossed(swept, crossing)[1]
+            )
+            found = np.where(fixed, begin, swept)
             if not (found < cost - 1e-6).any():
                 break
             cost = found
-        following = self._followers(cost, steps, link_cost)
+        following = self._followers(cost, along, crossing)
         for row, own in zip(following, (self.own[k] for k in modes)):
-            row[own] = [*own[1:], -1]
+            row[own.start : own.stop] = [*own[1:], -1]
         return [Routes(c, f, penalty) for c, f in zip(cost, following)]
 
-    def _followers(self, cost: np.ndarray, steps: np.ndarray, link_cost: np.ndarray) -> np.ndarray:
-        """The neighbours by which ``cost [K, M]`` comes about."""
-        options = np.full((*cost.shape, 2 + link_cost.shape[1]), np.inf)
-        options[:, 1:, 0] = cost[:, :-1] + steps
-        options[:, :-1, 1] = cost[:, 1:] + steps
-        options[:, :, 2:] = cost[:, self._links] + link_cost
-        return self._neighbours[np.arange(len(self)), options.argmin(axis=2)]
+    def _followers(self, cost: np.ndarray, along: np.ndarray, crossing: np.ndarray) -> np.ndarray:
+        """The neighbours ``[K, M]`` by which ``cost [K, M]`` comes about."""
+        onward, back = np.full((2, *cost.shape), np.inf)
+        onward[:, :-1] = cost[:, 1:] + np.diff(along)
+        back[:, 1:] = cost[:, :-1] + np.diff(along)
+        rows = np.arange(len(self))
+        following = np.where(onward <= back, rows + 1, rows - 1)
+        over, best = self._links.crossed(cost, crossing)
+        chosen = (over <= best) & (best < np.minimum(onward, back)[:, self._links.start] - 1e-6)
+        mode, link = np.nonzero(chosen)
+        following[mode, self._links.start[link]] = self._links.end[link]
+        return following
 
-    def _find_links(self) -> tuple[np.ndarray, np.ndarray]:
-        """For each node the nearest one of every other prototype, ``[M, K - 1]``, and what crossing over costs."""
-        links = np.zeros((len(self), len(self.own) - 1), int)
-        cost = np.full(links.shape, UNREACHED)
-        for own in self.own:
-            for column, other in enumerate(o for o in self.own if o is not own):
-                links[own, column], cost[own, column] = self._links_between(own, other)
-        return links, cost
+    def _find_links(self) -> _Links:
+        """From each node to the nearest one of every other prototype, where one can cross over."""
+        pairs = [self._links_between(own, other) for own in self.own for other in self.own if other is not own]
+        start, end, cost = (np.concatenate(part) for part in zip(*pairs)) if pairs else np.empty((3, 0))
+        order = np.argsort(start, kind="stable")
+        return _Links(start[order].astype(int), end[order].astype(int), cost[order])
 
-    def _links_between(self, ours: range, theirs: range) -> tuple[np.ndarray, np.ndarray]:
+    def _links_between(self, ours: range, theirs: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         apart = np.linalg.norm(self.points[ours][:, None] - self.points[theirs], axis=2)
         # Where the free discs around two nodes do not meet, there may be a wall between them.
         linked = (apart <= LINK) & ~(apart >= self.clearance[ours][:, None] + self.clearance[theirs])
         our_end, their_end = _common_end(linked.any(axis=1)), _common_end(linked.any(axis=0))
-        linked[our_end:] = False
-        linked[:, their_end:] = False
-        apart = np.where(linked, apart + LINK_COST, UNREACHED)
-        nearest = apart.argmin(axis=1)
-        return nearest + theirs.start, apart[np.arange(len(apart)), nearest]
+        apart = np.where(linked, apart + LINK_COST, np.inf)[:our_end, :their_end]
+        start = np.flatnonzero(np.isfinite(apart).any(axis=1)) if apart.size else np.empty(0, int)
+        end = apart[start].argmin(axis=1) if len(start) else start
+        return start + ours.start, end + theirs.start, apart[start, end]
 
 
 def _common_end(close: np.ndarray) -> int:
