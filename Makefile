@@ -8,7 +8,8 @@ PYTHON ?=
 PIP_ARGS ?=
 TASK ?= pointmaze-v1
 OUT ?= runs/$(TASK)
-BENCH ?=
+# the short ones; pointmaze trains for hours
+BENCH ?= sim tick
 ARGS ?=
 export PYTHON PIP_ARGS
 
@@ -25,7 +26,7 @@ help:
 	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
 	@echo "make test [ARGS='-k name']     all tests"
 	@echo "make train TASK=$(TASK)   train on a task, into runs/TASK; run it again to go on after a stop"
-	@echo "make bench [BENCH=name]        list the benchmarks, or run one"
+	@echo "make bench [BENCH=name]        the short benchmarks, or those named (ddiffpg bench lists all)"
 	@echo "make lint                      ruff and pyright"
 	@echo "make clean                     remove $(VENV) and build outputs (not runs/)"
 
@@ -46,8 +47,8 @@ train:
 
 bench:
 	@$(ENSURE) dev
-	@echo "== $(BIN)/ddiffpg bench $(BENCH) $(ARGS)"
-	@$(BIN)/ddiffpg bench $(BENCH) $(ARGS)
+	@set -e; for name in $(BENCH); do echo "== $(BIN)/ddiffpg bench $$name $(ARGS)"; \
+		$(BIN)/ddiffpg bench $$name $(ARGS); done
 
 lint:
 	@$(ENSURE) dev

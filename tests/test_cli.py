@@ -129,6 +129,20 @@ def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nonsense" in one_line(capsys)
 
 
+def test_bench_lists_every_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py"))
+    assert "tick" in listed
+
+
+def test_bench_passes_flags_and_exit_code_on(tmp_path: Path) -> None:
+    out = tmp_path / "tick.json"
+    assert main(["bench", "tick", "--ticks", "20", "--json", str(out)]) == 0
+    assert json.loads(out.read_text())
+    assert main(["bench", "tick", "--nonsense"]) == 2
+
+
 # ---- results ---------------------------------------------------------------------------------------
 
 
