@@ -54,7 +54,7 @@ class ModeResult:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole evaluation; ``mode_share`` is of successful unconditioned episodes, by nearest mode."""
+    """The whole evaluation; ``mode_share`` is of successful unconditioned episodes, by the mode whose way they took."""
 
     task: str
     episodes: int
@@ -153,12 +153,14 @@ def _halfway(episodes: Episodes, rows: np.ndarray) -> int:
 
 
 def _nearest_modes(episodes: Episodes, modes: Sequence[KnownMode], spec: TaskSpec) -> np.ndarray:
-    """The mode whose way is nearest to each episode's; -1 where none is known."""
+    """The mode whose way each episode took; -1 where it took none of them (see :class:`TaskSpec`)."""
     if not modes:
         return np.full(len(episodes.success), UNCONDITIONED)
     prototypes = np.stack([m.prototype for m in modes])
     ways = np.stack([way(p, prototypes.shape[1], spec.path_tolerance) for p in episodes.paths])
-    return np.array([m.id for m in modes])[dtw(ways, prototypes).argmin(1)]
+    gap = dtw(ways, prototypes)
+    nearest = np.array([m.id for m in modes])[gap.argmin(1)]
+    return np.where(gap.min(1) <= 2.0 * spec.path_tolerance, nearest, UNCONDITIONED)
 
 
 def _returns(env: VecEnv, act: Act, modes: Sequence[KnownMode], halfway: dict[int, int], episodes: int,
