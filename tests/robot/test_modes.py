@@ -195,6 +195,19 @@ def test_a_free_way_round_is_found_where_the_shortest_way_back_is_blocked():
     assert around.length == pytest.approx(5.0 + 6.8, abs=0.3)
 
 
+def test_on_its_own_prototype_the_policy_goes_round_nothing():
+    """In maze v4 at (-0.5, -1), which modes 0 and 1 pass alike, with a box ahead on it: both are blocked, though
+    mode 1 could be joined again behind the box, by the start, mode 2 and the crossing. The others turn back."""
+    ways = ways_of(MAZE_V4, (-0.5, -1.0), shapes(Box((-1.5, -1.0), (0.2, 0.2))))
+    assert {i: (w.blocked, w.on_own) for i, w in ways.items()} == {
+        0: (True, True),
+        1: (True, True),
+        2: (False, False),
+        3: (False, False),
+    }
+    assert ways[2].length == pytest.approx(1.5 + 1.0 + 2.0 + 1.0 + 2.0 + 0.8, abs=0.3)
+
+
 def test_a_blocked_way_has_its_length_without_any_penalty():
     free, blocked = (ways_of(MAZE_V1, (0.0, 0.0), o)[0] for o in (None, shapes(Box((-2.0, -0.6), (0.5, 0.5)))))
     assert blocked.blocked and blocked.length == pytest.approx(free.length, abs=0.01)

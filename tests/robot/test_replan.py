@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from ddiffpg.modes import Way
-from ddiffpg.replan import Choice, Patience, Replanner
+from ddiffpg.replan import Chances, Choice, Patience, Replanner
 
 PATIENCE = Patience(hysteresis=0.05, dwell=1.0, stuck_after=1.5, retry_after=10.0)
 FREE, BLOCKED, TIGHT = math.inf, -0.1, 0.02
+NODES = np.empty(0, int)
 LENGTHS = {0: 3.0, 1: 4.0, 2: 9.0}
 
 
-def make(**success: float) -> Replanner:
-    return Replanner({0: 1.0, 1: 1.0, 2: 1.0, **{int(k[1:]): v for k, v in success.items()}}, PATIENCE)
+def make(*success: float) -> Replanner:
+    return Replanner({i: Chances(share, 1.0) for i, share in enumerate((*success, 1.0, 1.0, 1.0))}, PATIENCE)
 
 
 def step(replanner: Replanner, now: float, *clearance: float, forced: int = -1, held: bool = False) -> Choice:
     """One tick with modes 0, 1, ... of the given clearances."""
-    ways = [Way(i, c, LENGTHS[i], ()) for i, c in enumerate(clearance)]
+    ways = [Way(i, c, LENGTHS[i], NODES) for i, c in enumerate(clearance)]
     return replanner.choose(ways, replanner.update(now, ways, held), forced)
 
 
@@ -31,9 +33,17 @@ def test_at_first_the_shortest_free_way():
 
 
 def test_a_way_that_often_fails_counts_as_longer():
-    assert step(make(m0=0.7), 0.0, FREE, FREE).mode == 1  # 3 / 0.7 > 4
-    assert step(make(m0=0.8), 0.0, FREE, FREE).mode == 0  # 3 / 0.8 < 4
-    assert step(make(m0=0.0), 0.0, FREE, BLOCKED).mode == 0  # better than none
+    assert step(make(0.7), 0.0, FREE, FREE).mode == 1  # 3 / 0.7 > 4
+    assert step(make(0.8), 0.0, FREE, FREE).mode == 0  # 3 / 0.8 < 4
+    assert step(make(0.0), 0.0, FREE, BLOCKED).mode == 0  # better than none
+
+
+def test_off_its_own_way_a_mode_counts_by_how_often_it_returns():
+    replanner = Replanner({0: Chances(1.0, 0.1), 1: Chances(1.0, 0.9)}, PATIENCE)
+    for on_own, expected in [(True, 0), (False, 1)]:
+        ways = [Way(i, FREE, LENGTHS[i], NODES, on_own) for i in (0, 1)]
+        assert replanner.choose(ways, frozenset({0, 1})).mode == expected
+        replanner.present = None
 
 
 def test_the_chosen_way_is_kept_though_a_shorter_one_opens():

@@ -29,7 +29,7 @@ from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe
 from ddiffpg.obstacles import Approach, Obstacles
 from ddiffpg.policy import UNCONDITIONAL, Policy
-from ddiffpg.replan import Patience, Replanner
+from ddiffpg.replan import Chances, Patience, Replanner
 from ddiffpg.safety import (
     Braking,
     Command,
@@ -102,7 +102,7 @@ class Controller:
         self._path_columns = [names.index(name) for name in contract.path]
         self._ways = WayMap(contract, Rules(self.radius, config.margin, config.tolerance, 2 * config.hysteresis))
         patience = Patience(config.hysteresis, config.dwell, config.stuck_after, config.retry_after)
-        self._replanner = Replanner({m.id: m.success for m in contract.modes}, patience)
+        self._replanner = Replanner({m.id: Chances(m.success, m.returns) for m in contract.modes}, patience)
         firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
         self._period = 1.0 / contract.rate_hz
         # The policy knows the walls of its training: it is only kept from running into them at full speed.

@@ -30,13 +30,15 @@ __all__ = ["Rules", "Way", "WayMap"]
 @dataclass(frozen=True, eq=False)
 class Way:
     """One mode's corridor: ``clearance`` (m) is the room to spare at its tightest place, negative where it
-    is blocked; ``length`` (m) from the robot to the end; ``nodes [P]`` of the roadmap that it passes. Where
-    no known road leads to the mode's prototype, clearance is -inf, length inf and there are no nodes."""
+    is blocked; ``length`` (m) from the robot to the end; ``nodes [P]`` of the roadmap that it passes.
+    ``on_own``: the robot is on the mode's own prototype. Where no known road leads to that, clearance is
+    -inf, length inf and there are no nodes."""
 
     id: int
     clearance: float
     length: float
     nodes: np.ndarray
+    on_own: bool = True
 
     @property
     def blocked(self) -> bool:
@@ -127,10 +129,10 @@ class WayMap:
 
     def _way(self, k: int, routes: Routes, first: int, approach: float, scene: _Scene) -> Way:
         if routes.cost[first] >= UNREACHED:
-            return Way(self._ids[k], -math.inf, math.inf, np.empty(0, int))
+            return Way(self._ids[k], -math.inf, math.inf, np.empty(0, int), False)
         nodes, length = routes.way(first)
         room = min(float(scene.room[nodes].min()), approach)
-        return Way(self._ids[k], room, float(scene.distance[first]) + length, nodes)
+        return Way(self._ids[k], room, float(scene.distance[first]) + length, nodes, first in self.roadmap.own[k])
 
     def _approach(self, firsts: Sequence[int], scene: _Scene, obstacles: Obstacles | None) -> np.ndarray:
         """Room to spare on the straight way from the robot to each of the nodes ``firsts``, in metres."""

@@ -26,6 +26,14 @@ class Patience:
 
 
 @dataclass(frozen=True)
+class Chances:
+    """Of a mode, shares from 0 to 1: ``success`` on its own way, ``returns`` when asked for off it."""
+
+    success: float
+    returns: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """The mode to follow, None where there is no way, and why."""
 
@@ -34,10 +42,10 @@ class Choice:
 
 
 class Replanner:
-    """Remembers the present mode and what was blocked. ``success`` is each mode's share of success."""
+    """Remembers the present mode and what was blocked. ``chances`` are those of each mode."""
 
-    def __init__(self, success: Mapping[int, float], patience: Patience) -> None:
-        self._success = success
+    def __init__(self, chances: Mapping[int, Chances], patience: Patience) -> None:
+        self._chances = chances
         self._patience = patience
         self._open_since: dict[int, float | None] = {}  # of the blocked ones: since when free again, None if not
         self._given_up: dict[int, float] = {}  # until when
@@ -72,7 +80,8 @@ class Replanner:
 
     def _cost(self, way: Way) -> float:
         """Metres to go for one success."""
-        return way.length / max(self._success[way.id], 0.01)
+        chances = self._chances[way.id]
+        return way.length / max(chances.success if way.on_own else chances.returns, 0.01)
 
     def _is_open(self, way: Way, now: float) -> bool:
         if way.blocked:
