@@ -55,11 +55,7 @@ def generate_launch_description():
     arguments = [DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS]
     sim = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "sim.launch.py"])),
-        launch_arguments={
-            "task": LaunchConfiguration("task"),
-            "seed": LaunchConfiguration("seed"),
-            "rate": "50.0",
-        }.items(),
+        launch_arguments={name: LaunchConfiguration(name) for name in ("task", "seed")}.items(),
         condition=IfCondition(LaunchConfiguration("sim")),
     )
     rviz = Node(

@@ -67,7 +67,7 @@ def run(policy: Path, out: Path, seed: int = 0, say: Callable[[str], None] = pri
             for node in reversed(nodes):
                 node.end()
     (out / "timeline.json").write_text(json.dumps(asdict(timeline), indent=2) + "\n")
-    files = write_pictures(contract, samples, out)
+    files = write_pictures(contract, samples, out, say)
     say(f"written: {', '.join(str(file) for file in [*files, out / 'recording', out / 'timeline.json'])}")
     say("the goal was reached by another way" if timeline.succeeded else f"not as it should be: {asdict(timeline)}")
     return 0 if timeline.succeeded else 1
@@ -162,9 +162,8 @@ class _Play:
             self._began = at
         if self._began is None or self._observer.odom is None:
             return
-        self.samples.append(
-            Sample(self._since(at), tuple(self._position()), int(said["mode"]), self.timeline.obstacle, SIZE)
-        )
+        x, y = self._position()
+        self.samples.append(Sample(self._since(at), (x, y), int(said["mode"]), self._barrier))
         self._follow(at + 1e-3 * float(said["tick_ms"]), said)
 
     def _follow(self, at: float, said: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,16 @@ class Sample:
     barrier: Barrier | None
 
 
-def write_pictures(contract: Contract, samples: Sequence[Sample], out: Path) -> list[Path]:
-    """``demo.png`` (the whole drive) and ``demo.gif`` (in real time) in ``out``; returns their paths."""
+def write_pictures(contract: Contract, samples: Sequence[Sample], out: Path, say: Callable[[str], None]) -> list[Path]:
+    """``demo.png`` (the whole drive) and ``demo.gif`` (in real time) in ``out``; returns their paths.
+
+    ``say`` is told what they are drawn with.
+    """
     from ddiffpg_sim import tasks
     from ddiffpg_sim.gl import open_canvas
     from ddiffpg_sim.render import save_gif
 
-    canvas = open_canvas(tasks.make(contract.task), PIXELS)
+    canvas = open_canvas(tasks.make(contract.task), PIXELS, say=say)
     try:
         step = -(-len(samples) // FRAMES)
         shown = [*range(0, len(samples) - 1, step), len(samples) - 1]

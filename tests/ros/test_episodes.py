@@ -64,6 +64,7 @@ class Drive:
         assert observer.transition("activate")
         self.ticks.clear()
         observer.wait("the drive", lambda: self.ticks and self.ticks[-1].state == "DRIVE" and observer.way)
+        del self.ticks[:-1]  # the first may still have seen the robot where the last episode left it
 
     def goal(self, timeout: float = 30.0) -> bool:
         """Wait for the goal or a collision; was it the goal?"""

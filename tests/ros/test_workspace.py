@@ -91,16 +91,15 @@ def test_the_installed_controller_says_what_it_needs(workspace, sourced):
     assert "policy" in done.stdout + done.stderr
 
 
-def test_launch_drives_the_simulated_robot_to_the_goal(workspace, sourced, tmp_path, observer):
+def test_launch_drives_the_simulated_robot_to_the_goal(workspace, sourced, tmp_path, observer, field_policy):
     """`ros2 launch ddiffpg controller.launch.py sim:=true`, as after sourcing."""
     if importlib.util.find_spec("launch_ros") is None:
         pytest.skip("ROS's launch tools (launch_ros) are not installed")
     ros2 = shutil.which("ros2")
     if ros2 is None:
         pytest.skip("the command ros2 is not on the path")
-    if not (ROOT / "policies" / "pointmaze-v1.onnx").is_file():
-        pytest.skip("policies/pointmaze-v1.onnx is not there yet")
     command = [sys.executable, ros2, "launch", "ddiffpg", "controller.launch.py", "sim:=true", "seed:=1"]
+    command.append(f"policy:={field_policy}")
     with (tmp_path / "launch.log").open("w") as log:
         launched = subprocess.Popen(command, env=sourced, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
@@ -109,3 +108,4 @@ def test_launch_drives_the_simulated_robot_to_the_goal(workspace, sourced, tmp_p
         os.killpg(launched.pid, signal.SIGINT)
         launched.wait(20)
     assert observer.robot["collided"] == "False"
+    assert "modes [0, 1], 10 Hz" in (tmp_path / "launch.log").read_text()
