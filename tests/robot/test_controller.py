@@ -237,7 +237,7 @@ def test_sensed_walls_of_training_change_nothing_but_a_sensed_box_does(policies)
     walls = corridor_walls()
     box = np.stack([np.linspace(-0.7, -0.7, 20), np.linspace(0.8, 1.2, 20)], axis=1)
     for extra, expected in [(np.empty((0, 2)), 1), (box, 0)]:
-        controller, robot = make(policies, hysteresis=0.02), PointRobot(np.array([0.0, 0.3]))
+        controller, robot = make(policies), PointRobot(np.array([0.0, 0.3]))
         start = controller.tick(0.0, robot.state(), Obstacles(0.0, points=walls), Operator())
         assert start.mode == 1
         while robot.time < 30.0:
