@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from ddiffpg_core.credit import project
 from ddiffpg_core.paths import resample
 from ddiffpg_core.replay import Replay
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, Step, TaskSpec
@@ -60,3 +61,32 @@ def ways_along(corners: Sequence[Sequence[float]], count: int, rng: np.random.Ge
     """``count`` ways ``[count, points, 2]`` along ``corners`` (m), each corner moved a little."""
     moved = np.asarray(corners, float) + rng.normal(size=(count, len(corners), 2)) * spread
     return np.stack([resample(line, points) for line in moved]).astype(np.float32)
+
+
+def steering(ways: dict[int, np.ndarray], comes_back: bool = True) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A policy that follows the way it is asked for (``obs [N, O]`` from x, y on, mode ids ``[N]``), at 1 m/s.
+
+    Off that way it follows the nearest one: back to where it began if ``comes_back``, else on. Without a mode
+    every other row follows the first way, the others the last.
+    """
+    ids = sorted(ways)
+
+    def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(obs), 2), np.float32)
+        for i, (point, asked) in enumerate(zip(obs[:, :2], mode)):
+            asked = ids[0 if i % 2 else -1] if asked < 0 else int(asked)
+            near = {k: [float(v) for v in project(point, w)] for k, w in ways.items()}
+            way, ahead = asked, 0.4
+            if near[asked][0] > 0.6:
+                way = min(near, key=lambda k: near[k][0])
+                ahead = -0.4 if comes_back else 0.4
+            out[i] = np.clip((_along(ways[way], near[way][1] + ahead) - point) * 5, -1, 1)
+        return out
+
+    return act
+
+
+def _along(way: np.ndarray, metres: float) -> np.ndarray:
+    """The point so far along ``way``."""
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
+    return np.array([np.interp(metres, length, column) for column in way.T])

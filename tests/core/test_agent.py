@@ -1,0 +1,313 @@
+"""The agent on the real maze: what it keeps, how its modes come about, and what an update changes."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.batch import FIRST_MODE
+from ddiffpg_core.config import Config, override
+from ddiffpg_core.paths import dtw, resample
+from ddiffpg_core.replay import EXPLORE, FIND, MODE
+from ddiffpg_sim import tasks
+from ddiffpg_sim.batch import BatchedEnv
+from tests.core.support import steering
+
+TASK = tasks.make("pointmaze-v1")
+WAYS = {i: resample(np.array(w.points), 20) for i, w in enumerate(TASK.ways)}
+ENVS = 16
+SMALL = override(Config(), [
+    f"train.num_envs={ENVS}", "train.warmup_iterations=0", "actor.hidden=[16]", "critic.hidden=[16]",
+    "novelty.hidden=[16]", "replay.trajectories=200", "critic.batch_size=96", "critic.min_group_rows=32",
+])
+
+
+def begun(seed: int = 0, *settings: str) -> tuple[DDiffPG, BatchedEnv, np.ndarray]:
+    """An agent, its environment, and the first observations."""
+    env = BatchedEnv(TASK, ENVS)
+    agent = DDiffPG(env.spec, override(SMALL, list(settings)), seed)
+    obs = env.reset(seed)
+    agent.begin(obs)
+    return agent, env, obs
+
+
+def drive(agent: DDiffPG, env: BatchedEnv, obs: np.ndarray, ways: list[int], steps: int) -> np.ndarray:
+    """Every environment follows the way given for it, and the agent looks on."""
+    policy = steering(WAYS)
+    for _ in range(steps):
+        action = policy(obs, np.array(ways)).astype(np.float32)
+        step = env.step(action)
+        agent.observe(action, step)
+        obs = step.obs
+    return obs
+
+
+@pytest.fixture(scope="module")
+def shown() -> DDiffPG:
+    """An agent that was shown both ways, and has found two modes in them."""
+    agent, env, obs = begun()
+    drive(agent, env, obs, [0, 1] * 8, 80)
+    agent.rediscover_modes()
+    return agent
+
+
+@pytest.fixture
+def agent(shown) -> DDiffPG:
+    """One of its own for each test."""
+    return copy.deepcopy(shown)
+
+
+# ---- collecting -----------------------------------------------------------------------------------
+
+
+def test_memory_holds_what_the_environment_did():
+    agent, env, obs = begun()
+    spec, rng = env.spec, np.random.default_rng(1)
+    seen: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(ENVS)]
+    finished = []
+    for _ in range(spec.max_steps + 20):
+        action = rng.uniform(-1, 1, (ENVS, 2)).astype(np.float32)
+        step = env.step(spec.action.to_physical(action))
+        agent.observe(action, step)
+        for i in range(ENVS):
+            seen[i].append((obs[i], action[i], step.final_obs[i]))
+            if step.done[i]:
+                finished.append((seen[i], bool(step.terminated[i]), bool(step.success[i])))
+                seen[i] = []
+        obs = step.obs
+    replay = agent.replay
+    assert replay.finished == len(finished) >= ENVS
+    for slot in np.flatnonzero(replay.live):
+        steps, terminated, success = finished[replay.born[slot]]
+        n = len(steps)
+        assert replay.length[slot] == n
+        assert (replay.terminated[slot], replay.success[slot]) == (terminated, success)
+        np.testing.assert_array_equal(replay.action[slot, :n], np.stack([a for _, a, _ in steps]))
+        np.testing.assert_array_equal(replay.obs[slot, :n], np.stack([o for o, _, _ in steps]))
+        np.testing.assert_array_equal(replay.obs[slot, n], steps[-1][2])  # where it ended, not where the next began
+    assert agent.transitions == ENVS * (spec.max_steps + 20)
+
+
+def test_actions_are_within_the_limits_and_differ(agent):
+    obs = np.zeros((ENVS, 4), np.float32)
+    for _ in range(20):
+        action = agent.act(obs)
+        assert action.shape == (ENVS, 2)
+        assert np.abs(action).max() <= 1
+    assert len(np.unique(action[:, 0])) > ENVS // 2
+
+
+def test_while_warming_up_actions_are_random():
+    agent, env, obs = begun(0, "train.warmup_iterations=50")
+    actions = []
+    for _ in range(50):
+        actions.append(agent.act(obs))
+        agent.observe(actions[-1], env.step(actions[-1]))
+    spread = np.concatenate(actions)
+    assert spread.mean(0) == pytest.approx([0, 0], abs=0.1)
+    assert spread.std(0) == pytest.approx([0.577, 0.577], abs=0.05)  # uniform on ±1: 1 / sqrt 3
+
+
+def test_coverage_counts_places(agent):
+    assert agent.measures()["coverage_cells"] == len(agent.cells)
+    before = len(agent.cells)
+    drive(agent, BatchedEnv(TASK, ENVS), BatchedEnv(TASK, ENVS).reset(1), [0] * ENVS, 3)
+    assert len(agent.cells) == before  # they have been here
+
+
+# ---- modes ----------------------------------------------------------------------------------------
+
+
+def test_both_ways_are_found(agent):
+    assert [m.id for m in agent.bank.modes] == [0, 1]
+    prototypes = np.stack([m.prototype for m in agent.bank.modes])
+    nearest = dtw(np.stack(list(WAYS.values())), prototypes)
+    assert sorted(nearest.argmin(1)) == [0, 1]
+    assert nearest.min(1).max() < 0.4
+    assert agent.critic.online.groups == FIRST_MODE + 2
+    for mode, steps in zip(agent.bank.modes, agent.mode_steps):
+        assert 30 < steps < 60
+        assert np.linalg.norm(mode.embedding) == pytest.approx(2.0)  # on by default, and not the null embedding
+
+
+def test_every_success_belongs_to_the_mode_whose_way_it_took(agent):
+    replay = agent.replay
+    slots = np.flatnonzero(replay.live & replay.success)
+    by_way = dtw(replay.way[slots], np.stack(list(WAYS.values()))).argmin(1)
+    modes = [set(replay.mode[slots[by_way == i]]) for i in (0, 1)]
+    assert [len(m) for m in modes] == [1, 1]
+    assert modes[0] != modes[1]
+    assert agent.measures()["mode0/trajectories"] + agent.measures()["mode1/trajectories"] == len(slots)
+
+
+def test_failures_join_the_nearest_mode():
+    agent, env, obs = begun()
+    obs = drive(agent, env, obs, [0, 1] * 8, 80)
+    agent.rediscover_modes()
+    half = steering({0: WAYS[0][:10], 1: WAYS[1][:10]})  # stops halfway until the time is up
+    known = agent.replay.finished
+    for _ in range(env.spec.max_steps):
+        action = half(obs, np.array([0, 1] * 8)).astype(np.float32)
+        step = env.step(action)
+        agent.observe(action, step)
+        obs = step.obs
+    failed = np.flatnonzero(agent.replay.live & ~agent.replay.success & (agent.replay.born >= known))
+    assert len(failed) >= ENVS
+    stopped = agent.replay.obs[failed, agent.replay.length[failed]][:, 1].numpy()
+    assert len(set(agent.replay.mode[failed[stopped < 0]])) == len(set(agent.replay.mode[failed[stopped > 0]])) == 1
+    assert set(agent.replay.mode[failed]) == {0, 1}
+
+
+def test_a_second_way_found_later_gets_its_own_critic():
+    agent, env, obs = begun()
+    obs = drive(agent, env, obs, [0] * ENVS, 80)
+    agent.rediscover_modes()
+    assert [m.id for m in agent.bank.modes] == [0]
+    agent.update()
+    x = torch.randn(1, 5, agent.features.size + 2)
+    before = agent.critic.online(x.expand(3, -1, -1)).detach()
+    first = agent.bank.modes[0]
+    drive(agent, env, obs, [1] * ENVS, 160)
+    change = agent.rediscover_modes()
+    assert [m.id for m in change.modes] == [0, 1]
+    assert change.modes[0].embedding is first.embedding
+    after = agent.critic.online(x.expand(4, -1, -1)).detach()
+    torch.testing.assert_close(after[:3], before)
+    torch.testing.assert_close(after[3], before[FIND])  # nobody's way yet: it starts from the finder's
+
+
+def test_stored_targets_begin_anew_with_another_label(agent):
+    replay = agent.replay
+    slots = np.flatnonzero(replay.live & replay.success)
+    moved, stays = slots[0], slots[1]
+    right = replay.mode[moved]
+    replay.mode[moved] = 1 - right  # as if it had been taken for the other mode's until now
+    replay.target[:, [moved, stays]] = 0.5
+    agent.rediscover_modes()
+    n = replay.length[moved]
+    assert replay.mode[moved] == right
+    assert torch.equal(replay.target[MODE, moved, :n], replay.action[moved, :n])
+    for kind in (EXPLORE, FIND):  # those critics are the same as before
+        assert (replay.target[kind, moved] == 0.5).all()
+    assert (replay.target[:, stays] == 0.5).all()
+
+
+def test_clustering_again_with_nothing_new_changes_nothing(agent):
+    x = torch.randn(1, 5, agent.features.size + 2).expand(4, -1, -1)
+    modes, values = agent.bank.modes, agent.critic.online(x).detach()
+    labels = agent.replay.mode.copy()
+    for _ in range(3):
+        agent.rediscover_modes()
+    assert all(a is b for a, b in zip(agent.bank.modes, modes))
+    torch.testing.assert_close(agent.critic.online(x).detach(), values)
+    np.testing.assert_array_equal(agent.replay.mode, labels)
+
+
+def test_exploiters_ask_for_modes_and_explorers_do_not(agent):
+    for env in range(ENVS):
+        agent._assign(env)
+    roles = agent.behaviour
+    assert roles.explorer.tolist() == [False] * (ENVS // 2) + [True] * (ENVS // 2)
+    known = np.stack([np.zeros_like(agent.special[0]), *(m.embedding for m in agent.bank.modes)])
+    for env in range(ENVS):
+        is_known = (known == roles.first[env]).all(1).any()
+        assert is_known == (env < ENVS // 2)
+
+
+# ---- an update ------------------------------------------------------------------------------------
+
+
+def test_improvement_is_stored_for_own_rows_and_in_their_own_kind(agent):
+    batch = copy.deepcopy(agent).sampler.draw(agent.bank.ids, agent._embeddings(), copy.deepcopy(agent.rng))
+    before = agent.replay.target.clone()
+    agent.update()  # draws the same batch
+    changed = (agent.replay.target != before).any(-1)
+    expected = torch.zeros_like(changed)
+    kind = batch.kind[:, None].expand_as(batch.own)
+    expected[kind[batch.own], batch.rows.slot[batch.own], batch.rows.time[batch.own]] = True
+    assert not (changed & ~expected).any()
+    assert changed.sum() > 0.9 * expected.sum()  # an action at its limit may stay there
+    assert (agent.replay.target[changed] - before[changed]).abs().max() < 1.0  # small steps from what was stored
+
+
+def test_improvement_goes_on_from_what_is_stored(agent):
+    agent.replay.target[:] = 0.25
+    batch = agent.sampler.draw(agent.bank.ids, agent._embeddings(), agent.rng)
+    _, start = agent._sample_actions(batch)
+    assert (start[batch.own] == 0.25).all()
+    away = start[~batch.own]
+    assert not (away == 0.25).any()  # off its way a mode starts from the actor
+
+
+def test_half_of_a_modes_own_rows_go_without_embedding(agent):
+    drawn = []
+    loss = agent.actor.loss
+
+    def noted(x, embedding, target, generator):
+        drawn.append(embedding)
+        return loss(x, embedding, target, generator)
+
+    agent.actor.loss = noted
+    for _ in range(30):
+        agent.update()
+    null = torch.stack([(e == 0).all(-1) for e in drawn])  # [30, G, B]
+    own = int(null.shape[-1] * agent.config.replay.own_share)
+    assert float(null[:, FIRST_MODE:, :own].float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert not null[:, FIRST_MODE:, own:].any()
+    assert not null[:, :FIRST_MODE].any()
+
+
+def test_the_slow_actor_follows(agent):
+    before = [p.clone() for p in agent.slow_actor.parameters()]
+    agent.update()
+    keep = agent.config.actor.ema
+    for slow, old, fast in zip(agent.slow_actor.parameters(), before, agent.actor.parameters()):
+        torch.testing.assert_close(slow, keep * old + (1 - keep) * fast)
+
+
+def test_rates_fade_at_the_end(agent):
+    rates = []
+    for progress in (0.0, 0.7, 0.85, 1.0):
+        agent.schedule(progress)
+        groups = (agent.actor_optimizer.param_groups[0], agent.critic.optimizer.param_groups[0])
+        rates.append([g["lr"] / r for g, r in zip(groups, (SMALL.actor.learning_rate, SMALL.critic.learning_rate))])
+    np.testing.assert_allclose(np.array(rates)[:, 0], [1, 1, 0.55, 0.1])
+    np.testing.assert_allclose(np.array(rates)[:, 1], [1, 1, 0.55, 0.1])
+
+
+def test_learning_without_a_success_or_a_finished_episode():
+    agent, env, obs = begun()
+    action = agent.act(obs)
+    agent.observe(action, env.step(action))
+    assert agent.rediscover_modes() is None
+    losses = agent.update()
+    assert all(torch.isfinite(v) for v in losses.values())
+
+
+def test_the_same_seed_gives_the_same_agent():
+    results = []
+    for seed in (3, 3, 4):
+        agent, env, obs = begun(seed)
+        for _ in range(5):
+            action = agent.act(obs)
+            step = env.step(action)
+            agent.observe(action, step)
+            obs = step.obs
+            agent.update()
+        results.append(torch.cat([p.flatten() for p in agent.actor.parameters()]).detach())
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_looking_changes_nothing(agent):
+    from ddiffpg_core.pictures import sample_values
+
+    state = copy.deepcopy(agent.state_dict())
+    sample_values(agent, 50)
+    agent.measures()
+    assert agent.rng.bit_generator.state == state["rng"]
+    assert torch.equal(agent.noise.get_state(), state["noise"])
