@@ -10,7 +10,7 @@ import torch
 
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.behaviour import Behaviour
-from ddiffpg_core.config import Config
+from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic, CriticEnsemble
 from ddiffpg_core.diffusion import DiffusionActor
@@ -76,7 +76,13 @@ class DDiffPG:
         return self.behaviour.disturb(self.actor.sample(x, embedding, self.noise).cpu().numpy(), self.rng)
 
     def observe(self, action: np.ndarray, step: Step) -> None:
-        """Keep what happened; where an episode ended, label its way and begin the next."""
+        """Keep what happened; where an episode ended, label its way and begin the next.
+
+        Raises ConfigError where a reward lies outside the critics' atoms.
+        """
+        if step.reward.min() < 0.0 or step.reward.max() > self.config.critic.value_max:
+            raise ConfigError(f"task {self.spec.name!r} pays {step.reward.min()} to {step.reward.max()}: expected 0 to "
+                              f"critic.value_max, which is {self.config.critic.value_max}")
         ended = self.replay.append(torch.as_tensor(action, device=self.device), step)
         self.transitions += len(action)
         cells = np.round(step.final_obs[:, self.spec.path_columns] / self.spec.path_tolerance).astype(int)
