@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddiffpg_core.paths import distance_to_way, dtw, way
+from ddiffpg_core.paths import distance_to_way, dtw, erase_loops, way
 from ddiffpg_core.spec import TaskSpec, VecEnv
 
 UNCONDITIONED = -1
@@ -144,6 +144,28 @@ def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, s
     taken = nearest[free & direct.success]
     share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
     return Report(env.spec.name, episodes, seed, tuple(results), float(direct.success[free].mean()), share)
+
+
+def typical_ways(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int) -> dict[int, np.ndarray]:
+    """For each mode a way ``[L, D]`` (metres) that was really gone, point by point.
+
+    It is the one most like all others among the mode's successful episodes; the prototype where there was none.
+    A prototype has few points, from early in training: a robot must look for obstacles along the way that the
+    policy takes now.
+    """
+    asked = np.repeat([m.id for m in modes], episodes)
+    run = run_episodes(env, act, Plan(asked, asked, np.zeros(len(asked), int)), seed)
+    nearest = _nearest_modes(run, modes, env.spec)
+    return {m.id: _most_typical(run, np.flatnonzero(run.success & (asked == m.id) & (nearest == m.id)), m, env.spec)
+            for m in modes}
+
+
+def _most_typical(run: Episodes, rows: np.ndarray, mode: KnownMode, spec: TaskSpec) -> np.ndarray:
+    if not len(rows):
+        return mode.prototype
+    ways = np.stack([way(run.paths[i], len(mode.prototype), spec.path_tolerance) for i in rows])
+    best = rows[dtw(ways, ways).sum(1).argmin()]
+    return erase_loops(run.paths[best], spec.path_tolerance)
 
 
 def _halfway(episodes: Episodes, rows: np.ndarray) -> int:
