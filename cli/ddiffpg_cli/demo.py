@@ -91,7 +91,12 @@ def _play(
     nodes.append(NodeProcess("ddiffpg_sim.sim_robot_node", robot, environment, logs / "sim_robot.log"))
     serve = {"policy": str(policy.resolve()), "seed": seed, "autostart": True}
     nodes.append(NodeProcess("ddiffpg.controller_node", serve, environment, logs / "controller.log"))
-    observer = Observer(alive=lambda: [node.check() for node in nodes])
+
+    def alive() -> None:
+        for node in nodes:
+            node.check()
+
+    observer = Observer(alive)
     recorder = record_all(observer, out / "recording")
     try:
         play = _Play(observer, contract, say)
@@ -195,5 +200,8 @@ class _Play:
         return float(self._observer.controller["to_go_m"])
 
     def _position(self) -> np.ndarray:
+        """The robot's, in m; NaN before the first odometry."""
+        if self._observer.odom is None:
+            return np.full(2, np.nan)
         point = self._observer.odom.pose.pose.position
         return np.array([point.x, point.y])

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,13 +33,18 @@ def ros_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
 def field_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy file for pointmaze-v1 that was not trained (see field_policy.py)."""
     pytest.importorskip("onnx", reason="onnx (extra export) is needed to make a policy file")
-    spec = importlib.util.spec_from_file_location("field_policy", Path(__file__).with_name("field_policy.py"))
+    path = tmp_path_factory.mktemp("policy") / "field.onnx"
+    _beside("field_policy").write_field_policy("pointmaze-v1", path)
+    return path
+
+
+def _beside(name: str) -> ModuleType:
+    """The module in the file ``name`` in this folder, which is on nobody's import path."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    path = tmp_path_factory.mktemp("policy") / "field.onnx"
-    module.write_field_policy("pointmaze-v1", path)
-    return path
+    return module
 
 
 class Nodes:
@@ -87,3 +93,18 @@ def observer(ros_environment: dict[str, str]) -> Iterator:
     watching = Observer()
     yield watching
     watching.close()
+
+
+@pytest.fixture
+def robot(observer):
+    """The test as the robot (see odometry_robot.py)."""
+    return _beside("odometry_robot").Robot(observer)
+
+
+@pytest.fixture
+def driving(nodes: Nodes, robot, field_policy: Path):
+    """The controller's process, driving the test's robot."""
+    process = nodes.start("ddiffpg.controller_node", policy=str(field_policy), autostart=True)
+    robot.until("DRIVE")
+    robot.observer.wait("speed", lambda: robot.send() or robot.speed > 0.5)
+    return process

@@ -1,4 +1,4 @@
-"""The controller node with a fault that comes after one second of driving. Run by a test, as a process."""
+"""The controller node with a fault that comes after one second with odometry. Run by a test, as a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class FaultyController(ControllerNode):
     steps = 0
 
     def _step(self) -> None:
-        self.steps += 1
+        self.steps += self._inputs.state() is not None
         if self.steps > 10:
             raise RuntimeError("out of order")
         super()._step()

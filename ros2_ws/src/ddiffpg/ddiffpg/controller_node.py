@@ -105,7 +105,8 @@ class ControllerNode(LifecycleNode):
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._make_controller()
+        assert self._policy is not None
+        self._make_controller(self._policy)
         self._enabled, self._fault = True, None
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not look at it between ticks
@@ -147,7 +148,7 @@ class ControllerNode(LifecycleNode):
         contract = policy.contract
         self._check_mode(s["mode"])
         self._period = 1.0 / (s["rate"] or contract.rate_hz)
-        self._make_controller()
+        self._make_controller(policy)
         policy.warm_up()
         self._inputs = Inputs(self, contract, s, self._now)
         self._command = Command(self, contract, s)
@@ -157,10 +158,10 @@ class ControllerNode(LifecycleNode):
             f"{s['policy']}: task {contract.task}, modes {list(contract.mode_ids)}, {1.0 / self._period:g} Hz"
         )
 
-    def _make_controller(self) -> None:
+    def _make_controller(self, policy: Policy) -> None:
         """A controller that remembers nothing of an earlier drive."""
         config = build(ControllerConfig, self._settings.values(CONFIG_NAMES))
-        self._controller = Controller(self._policy, config, np.random.default_rng(self._settings["seed"]))
+        self._controller = Controller(policy, config, np.random.default_rng(self._settings["seed"]))
 
     def _stop(self) -> None:
         """No more ticks, and a last command to stand still that the robot has received."""

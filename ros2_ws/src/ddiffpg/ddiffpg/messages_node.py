@@ -60,9 +60,8 @@ def joint_command(names: Sequence[str], values: np.ndarray) -> Float64MultiArray
 
 def path(stamp: Time, frame: str, points: np.ndarray) -> Path:
     """``points [P, 2]`` in metres."""
-    message = Path(header=header(stamp, frame))
-    for x, y in points:
-        pose = PoseStamped(header=message.header)
+    head = header(stamp, frame)
+    poses = [PoseStamped(header=head) for _ in points]
+    for pose, (x, y) in zip(poses, points):
         pose.pose.position.x, pose.pose.position.y = float(x), float(y)
-        message.poses.append(pose)
-    return message
+    return Path(header=head, poses=poses)

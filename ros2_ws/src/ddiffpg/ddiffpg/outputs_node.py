@@ -148,14 +148,18 @@ class Report:
 
     def fault(self, error: str) -> None:
         """The controller has ended because of ``error``."""
-        values = {"state": "FAULT", "reason": error, "mode": -1}
-        self._status.publish(messages.status(self._name, "error", f"FAULT: {error}", values))
+        self._last_word("error", "FAULT", error)
 
     def stopped(self) -> None:
         """The controller is not active any more."""
-        values = {"state": "INACTIVE", "reason": "not active", "mode": -1}
-        self._status.publish(messages.status(self._name, "ok", "INACTIVE: not active", values))
+        self._last_word("ok", "INACTIVE", "not active")
+
+    def _last_word(self, level: str, state: str, reason: str) -> None:
+        """Waits until it has been heard: the publishers may be gone at once."""
+        values = {"state": state, "reason": reason, "mode": -1}
         self._mode.publish(Int32(data=-1))
+        self._status.publish(messages.status(self._name, level, f"{state}: {reason}", values))
+        self._status.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
 
     def diagnose(self) -> None:
         """Latency and missed deadlines since activation on /diagnostics."""

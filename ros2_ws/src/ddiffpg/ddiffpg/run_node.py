@@ -82,7 +82,7 @@ def make_executor(name: str) -> Executor:
     return EventsExecutor()
 
 
-def _spin(node: StoppableNode, executor: Executor, stop: StopFlag) -> int:
+def _spin(node: Any, executor: Executor, stop: StopFlag) -> int:
     """spin_once with a time limit: the events executor's own spin() would not see the signals."""
     executor.add_node(node)
     try:
