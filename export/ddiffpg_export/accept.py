@@ -1,0 +1,87 @@
+"""The gate: a policy file is tried beside its teacher in the task's environment, and refused if a mode is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddiffpg.policy import Policy
+from ddiffpg_core.acting import act_of
+from ddiffpg_core.checkpoint import SavedPolicy
+from ddiffpg_core.evaluate import LEARNED, Act, KnownMode, ModeResult, Report, evaluate
+from ddiffpg_core.modes import Mode
+from ddiffpg_core.spec import VecEnv
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much worse than its teacher a student's mode may be, in shares of episodes.
+
+    A mode whose success or adherence is below ``least`` is lost, whatever the teacher's is.
+    """
+
+    least: float = LEARNED
+    success: float = 0.03
+    adherence: float = 0.03
+    returns: float = 0.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Teacher and policy file, evaluated in the same way: starts, modes, number of episodes."""
+
+    teacher: Report
+    student: Report
+
+
+def try_out(file: Policy, policy: SavedPolicy, modes: Sequence[Mode], env: VecEnv, episodes: int, seed: int) -> Trial:
+    """Evaluate the file itself, and the teacher as it was trained (its random sampling) beside it."""
+    known = [KnownMode(m.id, m.prototype) for m in modes]
+    acts = (act_of(policy, env.spec, seed), file_act(file, seed))
+    return Trial(*(evaluate(env, act, known, episodes, seed) for act in acts))
+
+
+def file_act(file: Policy, seed: int) -> Act:
+    """The policy file, with fresh noise in every step."""
+    rng = np.random.default_rng(seed)
+
+    def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
+        noise = rng.standard_normal((len(obs), file.contract.noise_dim), np.float32)
+        return file.act_batch(obs, mode, noise)
+
+    return act
+
+
+def judge(trial: Trial, tolerance: Tolerance) -> tuple[str, ...]:
+    """Why the student is not good enough: a sentence for each mode that it lost or does worse; empty where it is."""
+    pairs = zip(trial.teacher.modes, trial.student.modes)
+    return tuple(reason for teacher, student in pairs if (reason := _judge_mode(teacher, student, tolerance)))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One share of a mode, of teacher and student."""
+
+    name: str
+    teacher: float
+    student: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.student:.3f} (teacher {self.teacher:.3f})"
+
+
+def _judge_mode(teacher: ModeResult, student: ModeResult, tolerance: Tolerance) -> str:
+    figures = [Figure(name, getattr(teacher, name), getattr(student, name)) for name in ("success", "adherence")]
+    lost = [str(f) for f in figures if f.student < tolerance.least]
+    if lost:
+        return f"mode {student.id} is lost: {', '.join(lost)}"
+    if teacher.returns is not None and student.returns is not None:
+        figures.append(Figure("returns", teacher.returns, student.returns))
+    worse = [
+        f"{f}, allowed is {allowed:g} less"
+        for f in figures
+        if f.teacher - f.student > (allowed := getattr(tolerance, f.name)) + 1e-9  # 1 - 0.97 is a little over 0.03
+    ]
+    return f"mode {student.id} is worse: {', '.join(worse)}" if worse else ""

@@ -1,0 +1,180 @@
+"""The ONNX graph of a policy, built node by node: the same weights give the same bytes, with any release of torch.
+
+``observation [B, O]`` in physical units, ``mode [B]`` (id, -1 unconditioned) and ``noise [B, A]`` (standard
+normal) -> ``action [B, A]`` in physical units. An id that the graph does not know gives NaN, never another mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from ddiffpg_core.checkpoint import SavedPolicy
+from ddiffpg_core.diffusion import DiffusionActor
+from ddiffpg_core.features import Features
+from ddiffpg_core.spec import ActionSpec
+from ddiffpg_export.student import BOUND, SavedStudent
+
+OPSET, IR_VERSION = 17, 8  # read by ONNX Runtime 1.17 and later
+UNCONDITIONED = -1
+
+
+class GraphBuilder:
+    """Nodes and constants in the order they are added; names say what a tensor is."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def constant(self, name: str, value: torch.Tensor | np.ndarray) -> str:
+        """A constant, kept once however often it is asked for; returns the name."""
+        plain = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+        if not np.array_equal(self.constants.setdefault(name, plain), plain, equal_nan=True):
+            raise ValueError(f"constant '{name}' is there already, with another value")
+        return name
+
+    def number(self, name: str, value: float) -> str:
+        """A float32 scalar."""
+        return self.constant(name, np.array(value, np.float32))
+
+    def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """A node with one output; returns the output's name."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def linear(self, x: str, layer: nn.Linear, name: str, weights: str) -> str:
+        """``x [B, I]`` -> ``name [B, J]``; the layer's constants are called ``weights``."""
+        weight, bias = self.constant(f"{weights}.weight", layer.weight), self.constant(f"{weights}.bias", layer.bias)
+        return self.add("Gemm", [x, weight, bias], name, transB=1)
+
+    def clip(self, x: str, name: str) -> str:
+        """To ±1."""
+        return self.add("Clip", [x, self.number("low", -BOUND), self.number("high", BOUND)], name)
+
+    def silu(self, x: str) -> str:
+        return self.add("Mul", [x, self.add("Sigmoid", [x], f"{x}.sigmoid")], f"{x}.silu")
+
+    def model(self, obs_dim: int, action_dim: int) -> onnx.ModelProto:
+        """The whole, checked."""
+        def tensor(name: str, kind: int, *size: int) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, kind, ["B", *size])
+
+        inputs = [tensor("observation", TensorProto.FLOAT, obs_dim), tensor("mode", TensorProto.INT64),
+                  tensor("noise", TensorProto.FLOAT, action_dim)]
+        constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+        outputs = [tensor("action", TensorProto.FLOAT, action_dim)]
+        graph = helper.make_graph(self.nodes, "policy", inputs, outputs, constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+                                  producer_name="ddiffpg")
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def policy_graph(
+    policy: SavedPolicy, student: SavedStudent, action: ActionSpec, mode_ids: Sequence[int]
+) -> onnx.ModelProto:
+    """The graph that does what ``student_actions`` does, for these modes and unconditioned."""
+    g = GraphBuilder()
+    embeddings = {i: e for i, e in policy.embeddings().items() if i in (UNCONDITIONED, *mode_ids)}
+    row = add_mode_row(g, embeddings)
+    embedding = g.add("Gather", [g.constant("mode.embeddings", _table(embeddings)), row], "embedding")
+    x = add_features(g, policy.features)
+    if student.network is None:
+        normal = add_denoising(g, policy.actor, x, embedding)
+    else:
+        normal = add_student(g, student.network.nets, x, embedding)
+    add_scaling(g, normal, row, action, embeddings)
+    return g.model(len(policy.features.get_buffer("offset")), len(action.fields))
+
+
+def add_features(g: GraphBuilder, features: Features) -> str:
+    """:class:`ddiffpg_core.features.Features`."""
+    offset, scale, frequency = (features.get_buffer(name) for name in ("offset", "scale", "frequency"))
+    moved = g.add("Sub", ["observation", g.constant("features.offset", offset)], "observation.moved")
+    normal = g.add("Div", [moved, g.constant("features.scale", scale)], "observation.normal")
+    phases = torch.zeros(len(offset), len(frequency) * len(features.columns))
+    for i, column in enumerate(features.columns):
+        phases[column, i * len(frequency) : (i + 1) * len(frequency)] = frequency
+    phase = g.add("MatMul", [normal, g.constant("features.phases", phases)], "phase")
+    waves = [g.add("Sin", [phase], "phase.sin"), g.add("Cos", [phase], "phase.cos")]
+    return g.add("Concat", [normal, *waves], "features", axis=1)
+
+
+def add_mode_row(g: GraphBuilder, embeddings: Mapping[int, np.ndarray]) -> str:
+    """Row of each mode in :func:`_table`; ids beyond those known go to its first and last row, which are of none."""
+    low, high = (g.constant(f"mode.{name}", np.array(value, np.int64))
+                 for name, value in (("below", UNCONDITIONED - 1), ("above", max(embeddings) + 1)))
+    clipped = g.add("Clip", ["mode", low, high], "mode.clipped")
+    return g.add("Sub", [clipped, low], "mode.row")
+
+
+def _table(rows: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Values by mode id, from one below unconditioned to one above the last; NaN for ids that are no mode."""
+    table = np.full((max(rows) - UNCONDITIONED + 3, *next(iter(rows.values())).shape), np.nan, np.float32)
+    for mode_id, value in rows.items():
+        table[mode_id - UNCONDITIONED + 1] = value
+    return table
+
+
+def add_student(g: GraphBuilder, nets: nn.ModuleList, x: str, embedding: str) -> str:
+    """:class:`ddiffpg_export.student.Student`, without the clamping at the end."""
+    z = "noise"
+    for i, net in enumerate(nets):
+        seen = g.add("Concat", [x, embedding, z], f"student{i}.input", axis=1)
+        z = add_layers(g, seen, list(net.children()), f"student{i}", f"student{i}")
+    return z
+
+
+def add_layers(g: GraphBuilder, h: str, layers: Iterable[nn.Module], name: str, weights: str) -> str:
+    """Linear layers and SiLU; constants are called ``weights``, tensors ``name``."""
+    for i, layer in enumerate(layers):
+        h = g.linear(h, layer, f"{name}.{i}", f"{weights}.{i}") if isinstance(layer, nn.Linear) else g.silu(h)
+    return h
+
+
+def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str) -> str:
+    """:meth:`DiffusionActor.from_noise`, unrolled."""
+    z = "noise"
+    for k in reversed(range(actor.steps)):
+        z = add_denoising_step(g, actor, k, z, add_epsilon(g, actor, k, [x, z, embedding]))
+    return z
+
+
+def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[str]) -> str:
+    """:meth:`DiffusionActor.epsilon` at step ``k``; what the step's time embedding adds is part of the bias."""
+    layers, time = list(actor.net), actor.get_buffer("time")[k]
+    first = layers[0]
+    assert isinstance(first, nn.Linear)
+    weight = g.constant("actor.0.weight", first.weight[:, : -len(time)])
+    bias = g.constant(f"actor.0.bias.{k}", first.bias + first.weight[:, -len(time) :] @ time)
+    h = g.add("Gemm", [g.add("Concat", seen, f"step{k}.input", axis=1), weight, bias], f"step{k}.first", transB=1)
+    return add_layers(g, h, layers[1:], f"step{k}", "actor.rest")
+
+
+def add_denoising_step(g: GraphBuilder, actor: DiffusionActor, k: int, z: str, epsilon: str) -> str:
+    """``z`` one step less noisy: DDIM's update, written as a weighted sum of clean action and ``z``."""
+    keep, before = (actor.get_buffer(b)[k].item() for b in ("keep", "keep_before"))
+    of_z = math.sqrt((1 - before) / (1 - keep))
+    of_clean = math.sqrt(before) - of_z * math.sqrt(keep)
+    name = f"step{k}"
+    noise = g.add("Mul", [epsilon, g.number(f"{name}.sigma", math.sqrt(1 - keep))], f"{name}.noise")
+    rest = g.add("Sub", [z, noise], f"{name}.rest")
+    estimate = g.add("Div", [rest, g.number(f"{name}.alpha", math.sqrt(keep))], f"{name}.estimate")
+    clean = g.clip(estimate, f"{name}.clean")
+    kept = g.add("Mul", [clean, g.number(f"{name}.of_clean", of_clean)], f"{name}.kept")
+    return g.add("Add", [kept, g.add("Mul", [z, g.number(f"{name}.of_z", of_z)], f"{name}.left")], f"{name}.state")
+
+
+def add_scaling(g: GraphBuilder, normal: str, row: str, action: ActionSpec, mode_ids: Iterable[int]) -> None:
+    """Clamped to ±1 and brought to physical units. Clamping may hide a NaN: adding one to unknown modes cannot."""
+    half, middle = (action.high - action.low) / 2, (action.high + action.low) / 2
+    scaled = g.add("Mul", [g.clip(normal, "action.clamped"), g.constant("action.half_range", half)], "action.scaled")
+    table = g.constant("action.middle", _table(dict.fromkeys(mode_ids, middle)))
+    g.add("Add", [scaled, g.add("Gather", [table, row], "action.offset")], "action")
