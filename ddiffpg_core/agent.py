@@ -183,7 +183,7 @@ class DDiffPG:
             torch.cat([batch.x_next, next_action], -1), batch.reward, batch.discount)
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
         better = improve(start, lambda a: self.critic.online.value(torch.cat([batch.x, a], -1)),
-                         self.config.improve, self.fade)
+                         self.config.improve)
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
         novelty_loss = self.novelty.update(batch.x_one.flatten(0, 1))

@@ -9,11 +9,8 @@ import torch
 from ddiffpg_core.config import ImproveConfig
 
 
-def improve(action: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor], config: ImproveConfig,
-            fade: float = 1.0) -> torch.Tensor:
+def improve(action: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor], config: ImproveConfig) -> torch.Tensor:
     """Adam steps of ``action [..., A]`` (±1) up ``value(action) -> [...]``; returns the improved actions.
-
-    ``fade`` shortens the steps late in training.
 
     Adam makes the step's length independent of the scale of Q, which spans orders of magnitude between
     near the goal and far from it.
@@ -26,5 +23,5 @@ def improve(action: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor],
         first.lerp_(gradient, 0.1)
         second.lerp_(gradient.square(), 0.001)
         step = (first / (1 - 0.9**k)) / ((second / (1 - 0.999**k)).sqrt() + 1e-5)
-        action = (action.detach() + fade * config.learning_rate * step).clamp(-1, 1)
+        action = (action.detach() + config.learning_rate * step).clamp(-1, 1)
     return action

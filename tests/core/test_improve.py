@@ -48,12 +48,6 @@ def test_it_stays_within_the_limits():
     assert torch.equal(out, torch.tensor([[1.0, -1.0]]))
 
 
-def test_fading_shortens_the_steps():
-    config = ImproveConfig(steps=1, learning_rate=0.06)
-    full, faded = (improve(torch.zeros(1, 2), bowl, config, fade) for fade in (1.0, 0.1))
-    torch.testing.assert_close(faded, 0.1 * full)
-
-
 def test_rows_do_not_depend_on_each_other():
     start = torch.rand(3, 4, 2) * 2 - 1
     config = ImproveConfig(steps=5)
