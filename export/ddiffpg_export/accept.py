@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ddiffpg.policy import Policy
 from ddiffpg_core.acting import act_of
 from ddiffpg_core.checkpoint import SavedPolicy
-from ddiffpg_core.evaluate import LEARNED, Act, KnownMode, ModeResult, Report, evaluate
+from ddiffpg_core.evaluate import LEARNED, Act, KnownMode, ModeResult, Report, evaluate, typical_ways
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.spec import VecEnv
+
+WAY_EPISODES = 50
+"""Episodes a mode among which its typical way is looked for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ def try_out(file: Policy, policy: SavedPolicy, modes: Sequence[Mode], env: VecEn
     known = [KnownMode(m.id, m.prototype) for m in modes]
     acts = (act_of(policy, env.spec, seed), file_act(file, seed))
     return Trial(*(evaluate(env, act, known, episodes, seed) for act in acts))
+
+
+def ways_gone(file: Policy, modes: Sequence[Mode], env: VecEnv, seed: int) -> tuple[Mode, ...]:
+    """``modes`` with the ways that the file really takes as prototypes, at the resolution of its steps."""
+    known = [KnownMode(m.id, m.prototype) for m in modes]
+    ways = typical_ways(env, file_act(file, seed), known, WAY_EPISODES, seed)
+    return tuple(replace(m, prototype=ways[m.id]) for m in modes)
 
 
 def file_act(file: Policy, seed: int) -> Act:

@@ -19,7 +19,7 @@ from ddiffpg.contract import METADATA_KEY, Contract
 from ddiffpg.policy import Policy
 from ddiffpg_core.checkpoint import load_policy
 from ddiffpg_core.spec import TaskSpec
-from ddiffpg_export.accept import Tolerance, Trial, judge, try_out
+from ddiffpg_export.accept import Tolerance, Trial, judge, try_out, ways_gone
 from ddiffpg_export.describe import LeftOut, Subject, World, choose_modes, make_contract
 from ddiffpg_export.distill import recorded
 from ddiffpg_export.graph import policy_graph
@@ -136,7 +136,8 @@ def _write_accepted(candidate: Candidate, path: Path, world: World, config: Expo
     objections = (*parity_objection(same), *judge(trial, config.allowed))
     if objections and not config.force:
         raise ExportRefused("the student is not good enough: " + "; ".join(objections))
-    contract = make_contract(subject, world, trial.student.to_dict(), objections)
+    gone = replace(subject, modes=ways_gone(file, subject.modes, world.env, config.seed))
+    contract = make_contract(gone, world, trial.student.to_dict(), objections)
     content = to_bytes(model, contract)
     _write(path, content)
     Policy.load(path)
