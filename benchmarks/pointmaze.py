@@ -1,6 +1,7 @@
 """Learning figures on the point mazes: success, adherence and return of every mode, over seeds.
 
     python benchmarks/pointmaze.py [--tasks pointmaze-v1 ...] [--seeds 0 1 2 3 4] [--jobs 2] [--runs DIR]
+    python benchmarks/pointmaze.py --table      # the recorded result as Markdown, measuring nothing
 
 Runs ``ddiffpg train TASK --seed N`` with the preset that users get, one thread a run, ``--jobs`` runs side by
 side, and gathers their reports into ``benchmarks/results/pointmaze.json``. Runs that are there already are taken
@@ -33,7 +34,11 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side (default 2)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run directories go")
+    parser.add_argument("--table", action="store_true", help="print the recorded result as Markdown and end")
     args = parser.parse_args()
+    if args.table:
+        print(table(json.loads(RESULT.read_text())["runs"]))
+        return 0
     wanted = [(task, seed) for task in args.tasks for seed in args.seeds]
     with ThreadPoolExecutor(args.jobs) as pool:
         rows = list(pool.map(lambda pair: measure(*pair, args.runs), wanted))
@@ -87,6 +92,15 @@ def keep(rows: list[dict], jobs: int) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     about = {"machine": platform.machine(), "cores": os.cpu_count(), "jobs": jobs, "threads_per_run": 1}
     RESULT.write_text(json.dumps({"about": about, "wanted": WANTED, "runs": runs}, indent=1) + "\n")
+
+
+def table(runs: list[dict]) -> str:
+    """One line a run: its learned modes with success / adherence / return."""
+    lines = ["| task | seed | minutes | met | modes: success / adherence / return |", "|---|---|---|---|---|"]
+    for run in runs:
+        modes = ", ".join(f"{m['success']:.2f} / {m['adherence']:.2f} / {m['return'] or 0.0:.2f}" for m in run["modes"])
+        lines.append(f"| {run['task']} | {run['seed']} | {run['seconds'] / 60:.1f} | {'yes' if run['met'] else 'no'} | {modes} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ class DDiffPG:
                          self.config.improve)
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
-        novelty_loss = self.novelty.update(batch.x_one.flatten(0, 1))
+        novelty_loss = self.novelty.update(batch.x_one[:FIRST_MODE].flatten(0, 1))
         self.updates += 1
         return {"critic": critic_loss.mean(), "actor": actor_loss, "novelty": novelty_loss}
 
