@@ -99,7 +99,8 @@ def table(runs: list[dict]) -> str:
     lines = ["| task | seed | minutes | met | modes: success / adherence / return |", "|---|---|---|---|---|"]
     for run in runs:
         modes = ", ".join(f"{m['success']:.2f} / {m['adherence']:.2f} / {m['return'] or 0.0:.2f}" for m in run["modes"])
-        lines.append(f"| {run['task']} | {run['seed']} | {run['seconds'] / 60:.1f} | {'yes' if run['met'] else 'no'} | {modes} |")
+        met = "yes" if run["met"] else "no"
+        lines.append(f"| {run['task']} | {run['seed']} | {run['seconds'] / 60:.1f} | {met} | {modes} |")
     return "\n".join(lines)
 
 
