@@ -126,38 +126,37 @@ class Teacher:
     """Draws lessons: recorded states moved a little, any mode, fresh noise, and what the teacher does."""
 
     def __init__(self, policy: SavedPolicy, states: torch.Tensor, config: DistillConfig) -> None:
-        self._policy, self._config = policy, config
-        self._states = states.to(config.device)
+        self._policy, self._states, self._config = policy, states, config
         self._spread = config.jitter * policy.features.get_buffer("scale")
         table = policy.embeddings()
         null = table.pop(-1)
-        self._modes = torch.as_tensor(np.stack([*table.values()] or [null]), device=config.device)
-        self._random = torch.Generator(config.device).manual_seed(config.seed)
+        self._modes = torch.from_numpy(np.stack([*table.values()] or [null]))
+        self._random = torch.Generator().manual_seed(config.seed)
 
     @torch.no_grad()
     def draw(self, count: int) -> Lessons:
         """``count`` new pairs."""
-        random, device = self._random, self._config.device
-        row = torch.randint(len(self._states), (count,), generator=random, device=device)
-        moved = torch.randn(count, self._states.shape[1], generator=random, device=device) * self._spread
+        random = self._random
+        row = torch.randint(len(self._states), (count,), generator=random)
+        moved = torch.randn(count, self._states.shape[1], generator=random) * self._spread
         x = self._policy.features(self._states[row] + moved)
-        mode = torch.randint(len(self._modes), (count,), generator=random, device=device)
-        asked = torch.rand(count, 1, generator=random, device=device) >= self._config.null_share
+        mode = torch.randint(len(self._modes), (count,), generator=random)
+        asked = torch.rand(count, 1, generator=random) >= self._config.null_share
         embedding = self._modes[mode] * asked
-        noise = torch.randn(count, self._policy.actor.action_dim, generator=random, device=device)
+        noise = torch.randn(count, self._policy.actor.action_dim, generator=random)
         states = ddim_states(self._policy.actor, noise, x, embedding)
         middle, action = states[len(states) // 2], states[-1]
         return Lessons(x, embedding, noise, [middle, action][-self._config.steps :])
 
     def choose(self, count: int) -> torch.Tensor:
         """Rows of the pool to learn from."""
-        return torch.randint(self._config.pool, (count,), generator=self._random, device=self._config.device)
+        return torch.randint(self._config.pool, (count,), generator=self._random)
 
 
 def _train(policy: SavedPolicy, states: torch.Tensor, config: DistillConfig, progress: Progress) -> tuple[Student, int]:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        network = new_student(policy, config).to(config.device)
+        network = new_student(policy, config)
     teacher = Teacher(policy, states, config)
     pool = teacher.draw(config.pool)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)

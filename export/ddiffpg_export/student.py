@@ -60,7 +60,6 @@ class DistillConfig:
     null_share: float = 0.3
     held_out: float = 0.1
     seed: int = 0
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
