@@ -112,8 +112,8 @@ class ReplayConfig:
     """Trajectories kept, and what a mode's rows are drawn from (the rest: other modes' successes)."""
 
     trajectories: int = 4000
-    own_share: float = 0.5
-    any_share: float = 0.25
+    own_share: float = 0.34
+    any_share: float = 0.33
 
 
 @dataclass(frozen=True)
