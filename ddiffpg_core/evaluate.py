@@ -28,10 +28,10 @@ class KnownMode:
 
 @dataclass(frozen=True)
 class ModeResult:
-    """Shares over evaluation episodes. ``returns`` is None where there is no other mode to come from.
+    """Shares over evaluation episodes. ``returns`` is None where there is no other learned mode to come from.
 
     ``success`` when conditioned on the mode; ``adherence``: of the successful episodes, those that took its
-    way; ``returns``: of episodes switched to it in the middle of another mode's way, those that reached the
+    way; ``returns``: of episodes switched to it in the middle of another learned mode's way, those that reached the
     goal by the asked one; ``mean_steps`` to the goal, None without a success.
     """
 
@@ -137,7 +137,8 @@ def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, s
     asked = np.repeat([UNCONDITIONED, *ids], episodes)
     direct = run_episodes(env, act, Plan(asked, asked, np.zeros(len(asked), int)), seed)
     nearest = _nearest_modes(direct, modes, env.spec)
-    halfway = {i: _halfway(direct, asked == i) for i in ids}
+    alone = [_mode_result(i, direct, asked == i, nearest, {}) for i in ids]
+    halfway = {m.id: _halfway(direct, asked == m.id) for m in alone if m.learned}
     returned = _returns(env, act, modes, halfway, episodes, seed + 1_000_003)
     results = [_mode_result(i, direct, asked == i, nearest, returned) for i in ids]
     free = asked == UNCONDITIONED
@@ -187,11 +188,14 @@ def _nearest_modes(episodes: Episodes, modes: Sequence[KnownMode], spec: TaskSpe
 
 def _returns(env: VecEnv, act: Act, modes: Sequence[KnownMode], halfway: dict[int, int], episodes: int,
              seed: int) -> dict[tuple[int, int], float]:
-    """For each pair (from, to): the share of episodes that reach the goal by ``to`` after a switch halfway."""
-    pairs = [(a.id, b.id) for a in modes for b in modes if a.id != b.id]
+    """For each pair (from, to): the share of episodes that reach the goal by ``to`` after a switch halfway.
+
+    ``halfway`` has the modes to come from: those that are learned, for only their ways are really gone.
+    """
+    pairs = [(a, b.id) for a in halfway for b in modes if a != b.id]
     if not pairs:
         return {}
-    each = -(-episodes // (len(modes) - 1))
+    each = -(-episodes // max(len(halfway) - 1, 1))
     first, then = np.repeat(pairs, each, axis=0).T
     plan = Plan(first, then, np.array([halfway[i] for i in first]))
     run = run_episodes(env, act, plan, seed)
