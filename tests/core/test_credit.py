@@ -17,6 +17,7 @@ from tests.core.support import NEXT_START, memory, one_step, plane, play
 WAY = np.array([(0, 0), (2, 0), (4, 0)], np.float32)  # 4 m straight on
 TOLERANCE = 0.5
 STEPS = 8
+SHARES = ReplayConfig(own_share=0.5, any_share=0.25)
 
 STRAIGHT = [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]
 SHORTCUT = [(0, 0), (1, 0), (1, 2), (3, 2), (3, 0), (4, 0)]  # off after state 1, on again with step 3, 2 m ahead
@@ -99,7 +100,7 @@ class Table:
         self.features = Features(spec)
         self.novelty = Novelty(self.features.size, NoveltyConfig(hidden=(8,), features=4))
         self.critic = CriticConfig(gamma=0.5, n_step=3, batch_size=64, min_group_rows=400)
-        self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, self.critic, ReplayConfig())
+        self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, self.critic, SHARES)
 
     def add(self, path, mode: int, *, goal: bool = True, explorer: bool = True) -> int:
         """A trajectory along ``path`` that is labelled ``mode``."""
@@ -268,7 +269,7 @@ def test_every_group_has_the_same_share():
     assert batch.reward.shape == (4, 400)
     assert batch.kind.tolist() == [EXPLORE, FIND, MODE, MODE]
     table.sampler = Sampler(*(getattr(table.sampler, f) for f in ("replay", "credit", "features", "novelty")),
-                            CriticConfig(batch_size=256, min_group_rows=10), ReplayConfig())
+                            CriticConfig(batch_size=256, min_group_rows=10), SHARES)
     assert table.draw(3, 7).reward.shape == (4, 64)
     assert table.draw().reward.shape == (2, 128)
 
@@ -278,11 +279,11 @@ def test_a_modes_rows_are_its_successes_then_anybodys_then_other_modes():
     batch, replay = table.draw(3, 7), table.replay
     for group, mode in ((2, 3), (3, 7)):
         slot = batch.rows.slot[group].numpy()
-        own, anybody, others = slot[:136], slot[136:268], slot[268:]  # 0.34, 0.33 and the rest of 400
+        own, anybody, others = slot[:200], slot[200:300], slot[300:]
         assert (replay.success[own] & (replay.mode[own] == mode)).all()
         assert (replay.explorer[anybody] | ~replay.success[anybody]).all()
         assert (replay.success[others] & (replay.mode[others] != mode)).all()
-        assert batch.own[group].tolist() == [True] * 136 + [False] * 264
+        assert batch.own[group].tolist() == [True] * 200 + [False] * 200
     assert batch.own[:FIRST_MODE].all()
 
 
