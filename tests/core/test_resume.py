@@ -1,0 +1,94 @@
+"""Killed at any moment and resumed, a run ends as if it had never been interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddiffpg_core.checkpoint import load
+from ddiffpg_core.config import load_preset, override
+from ddiffpg_core.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+# Strides held for long find both goals of pointmaze-v2 within seconds: so there are modes, and critics that came late.
+SETTINGS = override(load_preset("quick"), [
+    "train.iterations=200", "train.checkpoint_every=40", "train.eval_every=80", "train.log_every=10",
+    "train.eval_episodes=2", "train.final_episodes=2", "train.recluster_every=10", "train.updates_per_iteration=1",
+    "train.warmup_iterations=10", "explore.hold_scale=1.5", "explore.hold_steps=16",
+])
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """A process that trains in ``folder``."""
+    if not folder.exists():
+        Run.create(folder, "pointmaze-v2", 4, SETTINGS, "abc")
+    paths = [ROOT, *(ROOT / p for p in ("sim", "ros2_ws/src/ddiffpg"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(Path(__file__).with_name("training_process.py")), str(folder)],
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_at(folder: Path, iteration: int) -> None:
+    """Train until ``iteration`` is done, then kill -9 in the midst of what comes next."""
+    with start(folder) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= iteration:
+                break
+        process.kill()
+        assert process.wait() == -9, process.stderr.read() if process.stderr else ""
+
+
+def finish(folder: Path) -> dict[str, Any]:
+    """Train to the end; everything that the run has come to."""
+    with start(folder) as process:
+        out, error = process.communicate()
+    assert process.returncode == 0, error
+    report = json.loads((folder / "report.json").read_text())
+    del report["seconds"]
+    state = load(folder / "checkpoint.pt")
+    del state["seconds"]
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    return {"iterations": int(out.splitlines()[-1]), "report": report, "state": state,
+            "policy": load(folder / "policy.pt"), "log": [line for line in lines if "seconds" not in line]}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> dict[str, Any]:
+    result = finish(tmp_path_factory.mktemp("runs") / "whole")
+    assert result["iterations"] == 200
+    assert result["state"]["agent"]["bank"]["modes"], "there is nothing to compare"
+    return result
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Where two results are not exactly the same."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for k in a.keys() | b.keys() for d in differences(a.get(k), b.get(k), f"{where}/{k}")]
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{where}/{i}")]
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if torch.equal(a, b) else [where]
+    return [] if np.array_equal(a, b) else [where]
+
+
+def test_killed_again_and_again_and_resumed_it_ends_the_same(uninterrupted, tmp_path):
+    # once before there is any checkpoint, twice at random afterwards
+    folder = tmp_path / "run"
+    moments = [random.randrange(1, 40), random.randrange(41, 120), random.randrange(121, 200)]
+    for moment in moments:
+        kill_at(folder, moment)
+    # and had the last one come in the midst of a save, there would be the old checkpoint and half of the new one
+    whole = (folder / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.pt.part").write_bytes(whole[: len(whole) // 2])
+    assert differences(uninterrupted, finish(folder)) == [], f"killed at iterations {moments}"
+    assert not (folder / "checkpoint.pt.part").exists()
