@@ -40,32 +40,42 @@ class DiffusionActor(nn.Module):
         eps = self.epsilon(noisy, step, x, embedding)
         return ((noisy - (1 - self.keep[k]).sqrt() * eps) / self.keep[k].sqrt()).clamp(-1, 1)
 
+    @property
+    def noise_dim(self) -> int:
+        """How many standard normal numbers make one action: those of each denoising step."""
+        return self.steps * self.action_dim
+
     @torch.no_grad()
     def sample(self, x: torch.Tensor, embedding: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Ancestral sampling: ``x [..., F]``, ``embedding [..., E]`` -> actions ``[..., A]`` in ±1."""
         shape = (*x.shape[:-1], self.action_dim)
-        action = torch.randn(shape, generator=generator, device=x.device)
-        for k in reversed(range(self.steps)):
-            clean = self._clean(action, k, x, embedding)
-            rest = 1 - self.keep[k]
-            action = (self.keep_before[k].sqrt() * self.beta[k] * clean
-                      + (1 - self.beta[k]).sqrt() * (1 - self.keep_before[k]) * action) / rest
-            if k:
-                spread = ((1 - self.keep_before[k]) / rest * self.beta[k]).sqrt()
-                action = action + spread * torch.randn(shape, generator=generator, device=x.device)
-        return action.clamp(-1, 1)
+        noise = [torch.randn(shape, generator=generator, device=x.device) for _ in range(self.steps)]
+        return self.from_noise(torch.cat(noise, -1), x, embedding)
 
     def from_noise(self, noise: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """Deterministic sampling (DDIM, eta 0; Song et al. 2021): ``noise [..., A]`` -> actions ``[..., A]``.
+        """The action that ancestral sampling makes of ``noise [..., noise_dim]`` -> ``[..., A]`` in ±1.
 
         The same noise gives the same action, which is what a student can be taught.
         """
-        action = noise
-        for k in reversed(range(self.steps)):
-            clean = self._clean(action, k, x, embedding)
-            eps = (action - self.keep[k].sqrt() * clean) / (1 - self.keep[k]).sqrt()
-            action = self.keep_before[k].sqrt() * clean + (1 - self.keep_before[k]).sqrt() * eps
-        return action.clamp(-1, 1)
+        return self.states(noise, x, embedding)[-1].clamp(-1, 1)
+
+    def states(self, noise: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> list[torch.Tensor]:
+        """The state ``[..., A]`` after each denoising step of :meth:`from_noise`, not clamped."""
+        parts = noise.split(self.action_dim, -1)
+        states = [parts[0]]
+        for i, k in enumerate(reversed(range(self.steps))):
+            clean = self._clean(states[-1], k, x, embedding)
+            of_clean, of_state, spread = self.coefficients(k)
+            state = of_clean * clean + of_state * states[-1]
+            states.append(state + spread * parts[i + 1] if k else state)
+        return states[1:]
+
+    def coefficients(self, k: int) -> tuple[float, float, float]:
+        """Of clean action, state and fresh noise in the state after step ``k`` (Ho et al. 2020, equations 6 and 7)."""
+        beta, keep, before = (float(b[k]) for b in (self.beta, self.keep, self.keep_before))
+        of_clean = math.sqrt(before) * beta / (1 - keep)
+        of_state = math.sqrt(1 - beta) * (1 - before) / (1 - keep)
+        return of_clean, of_state, math.sqrt((1 - before) / (1 - keep) * beta)
 
     def loss(self, x: torch.Tensor, embedding: torch.Tensor, target: torch.Tensor,
              generator: torch.Generator) -> torch.Tensor:

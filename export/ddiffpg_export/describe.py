@@ -94,7 +94,7 @@ def make_contract(
         path=spec.path,
         path_tolerance=spec.path_tolerance,
         robot_radius=world.robot_radius,
-        noise_dim=spec.action_dim,
+        noise_dim=policy.actor.noise_dim,
         denoising_steps=subject.distillation.steps,
         modes=tuple(_describe_mode(m, of_mode.get(m.id, NOT_MEASURED), world) for m in subject.modes),
         training=wire.Training(policy.commit, policy.seed, policy.transitions, _settings(subject, objections)),

@@ -32,7 +32,6 @@ from ddiffpg_export.student import (
     reading_run,
     save_student,
 )
-from ddiffpg_export.teacher import ddim_states
 
 Progress = Callable[[Sequence[int]], Iterable[int]]
 """Put around the iterations: gives them one by one, and shows how far it is."""
@@ -99,7 +98,7 @@ def _check(config: DistillConfig, policy: SavedPolicy) -> None:
 
 @dataclass
 class Lessons:
-    """N pairs: features ``x [N, F]``, ``embedding [N, E]``, ``noise [N, A]``; and the teacher's ``targets [N, A]``,
+    """N pairs: features ``x [N, F]``, ``embedding [N, E]``, ``noise [N, Z]``; and the teacher's ``targets [N, A]``,
     one for each network of the student."""
 
     x: torch.Tensor
@@ -143,10 +142,10 @@ class Teacher:
         mode = torch.randint(len(self._modes), (count,), generator=random)
         asked = torch.rand(count, 1, generator=random) >= self._config.null_share
         embedding = self._modes[mode] * asked
-        noise = torch.randn(count, self._policy.actor.action_dim, generator=random)
-        states = ddim_states(self._policy.actor, noise, x, embedding)
+        noise = torch.randn(count, self._policy.actor.noise_dim, generator=random)
+        states = self._policy.actor.states(noise, x, embedding)
         middle, action = states[len(states) // 2], states[-1]
-        return Lessons(x, embedding, noise, [middle, action][-self._config.steps :])
+        return Lessons(x, embedding, noise, [middle, action.clamp(-BOUND, BOUND)][-self._config.steps :])
 
     def choose(self, count: int) -> torch.Tensor:
         """Rows of the pool to learn from."""

@@ -1,6 +1,6 @@
 """The ONNX graph of a policy, built node by node: the same weights give the same bytes, with any release of torch.
 
-``observation [B, O]`` in physical units, ``mode [B]`` (id, -1 unconditioned) and ``noise [B, A]`` (standard
+``observation [B, O]`` in physical units, ``mode [B]`` (id, -1 unconditioned) and ``noise [B, Z]`` (standard
 normal) -> ``action [B, A]`` in physical units. An id that the graph does not know gives NaN, never another mode.
 """
 
@@ -61,13 +61,13 @@ class GraphBuilder:
     def silu(self, x: str) -> str:
         return self.add("Mul", [x, self.add("Sigmoid", [x], f"{x}.sigmoid")], f"{x}.silu")
 
-    def model(self, obs_dim: int, action_dim: int) -> onnx.ModelProto:
+    def model(self, obs_dim: int, noise_dim: int, action_dim: int) -> onnx.ModelProto:
         """The whole, checked."""
         def tensor(name: str, kind: int, *size: int) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, ["B", *size])
 
         inputs = [tensor("observation", TensorProto.FLOAT, obs_dim), tensor("mode", TensorProto.INT64),
-                  tensor("noise", TensorProto.FLOAT, action_dim)]
+                  tensor("noise", TensorProto.FLOAT, noise_dim)]
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
         outputs = [tensor("action", TensorProto.FLOAT, action_dim)]
         graph = helper.make_graph(self.nodes, "policy", inputs, outputs, constants)
@@ -91,7 +91,7 @@ def policy_graph(
     else:
         normal = add_student(g, student.network.nets, x, embedding)
     add_scaling(g, normal, row, action, embeddings)
-    return g.model(len(policy.features.get_buffer("offset")), len(action.fields))
+    return g.model(len(policy.features.get_buffer("offset")), policy.actor.noise_dim, len(action.fields))
 
 
 def add_features(g: GraphBuilder, features: Features) -> str:
@@ -125,11 +125,11 @@ def _table(rows: Mapping[int, np.ndarray]) -> np.ndarray:
 
 def add_student(g: GraphBuilder, nets: nn.ModuleList, x: str, embedding: str) -> str:
     """:class:`ddiffpg_export.student.Student`, without the clamping at the end."""
-    z = "noise"
+    states: list[str] = []
     for i, net in enumerate(nets):
-        seen = g.add("Concat", [x, embedding, z], f"student{i}.input", axis=1)
-        z = add_layers(g, seen, list(net.children()), f"student{i}", f"student{i}")
-    return z
+        seen = g.add("Concat", [x, embedding, "noise", *states[-1:]], f"student{i}.input", axis=1)
+        states.append(add_layers(g, seen, list(net.children()), f"student{i}", f"student{i}"))
+    return states[-1]
 
 
 def add_layers(g: GraphBuilder, h: str, layers: Iterable[nn.Module], name: str, weights: str) -> str:
@@ -141,10 +141,21 @@ def add_layers(g: GraphBuilder, h: str, layers: Iterable[nn.Module], name: str, 
 
 def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str) -> str:
     """:meth:`DiffusionActor.from_noise`, unrolled."""
-    z = "noise"
+    z, *fresh = [add_part(g, i, actor.action_dim) for i in range(actor.steps)]
     for k in reversed(range(actor.steps)):
         z = add_denoising_step(g, actor, k, z, add_epsilon(g, actor, k, [x, z, embedding]))
+        if k:
+            _, _, spread = actor.coefficients(k)
+            stirred = g.add("Mul", [fresh.pop(0), g.number(f"step{k}.spread", spread)], f"step{k}.fresh")
+            z = g.add("Add", [z, stirred], f"step{k}.stirred")
     return z
+
+
+def add_part(g: GraphBuilder, i: int, size: int) -> str:
+    """The ``i``-th ``size`` numbers of the noise."""
+    bounds = [g.constant(f"noise.{name}.{at}", np.array([at], np.int64))
+              for name, at in (("from", i * size), ("to", (i + 1) * size))]
+    return g.add("Slice", ["noise", *bounds, g.constant("noise.axis", np.array([1], np.int64))], f"noise.{i}")
 
 
 def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[str]) -> str:
@@ -159,10 +170,9 @@ def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[s
 
 
 def add_denoising_step(g: GraphBuilder, actor: DiffusionActor, k: int, z: str, epsilon: str) -> str:
-    """``z`` one step less noisy: DDIM's update, written as a weighted sum of clean action and ``z``."""
-    keep, before = (actor.get_buffer(b)[k].item() for b in ("keep", "keep_before"))
-    of_z = math.sqrt((1 - before) / (1 - keep))
-    of_clean = math.sqrt(before) - of_z * math.sqrt(keep)
+    """``z`` one step less noisy, before fresh noise is added."""
+    keep = actor.get_buffer("keep")[k].item()
+    of_clean, of_z, _ = actor.coefficients(k)
     name = f"step{k}"
     noise = g.add("Mul", [epsilon, g.number(f"{name}.sigma", math.sqrt(1 - keep))], f"{name}.noise")
     rest = g.add("Sub", [z, noise], f"{name}.rest")

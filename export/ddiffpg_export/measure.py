@@ -22,7 +22,7 @@ def _mode_error(
 ) -> ModeError:
     random = torch.Generator().manual_seed(seed + 1)
     obs = held[torch.randint(len(held), (PAIRS,), generator=random)]
-    noise = torch.randn(PAIRS, policy.actor.action_dim, generator=random)
+    noise = torch.randn(PAIRS, policy.actor.noise_dim, generator=random)
     asked = embedding.expand(PAIRS, -1)
     gap = student_actions(policy, network, obs, asked, noise) - student_actions(policy, None, obs, asked, noise)
     obs = obs[:STATES].repeat_interleave(SAMPLES, 0)

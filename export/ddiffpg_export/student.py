@@ -49,8 +49,8 @@ class DistillConfig:
     """
 
     steps: int = 1
-    hidden: tuple[int, ...] = (192, 192)
-    iterations: int = 3000
+    hidden: tuple[int, ...] = (256, 256)
+    iterations: int = 6000
     batch_size: int = 1024
     fresh: int = 256
     pool: int = 65536
@@ -103,19 +103,22 @@ class StudentReport:
 
 
 class Student(nn.Module):
-    """Noise -> (midpoint ->) action, each arrow a network of its own that sees features, embedding and where it is."""
+    """Noise -> (midpoint ->) action, each arrow a network of its own.
 
-    def __init__(self, features: int, embedding: int, action_dim: int, config: DistillConfig) -> None:
+    Each sees features, embedding, all the noise (``seen`` numbers in all), and what the one before it gave.
+    """
+
+    def __init__(self, seen: int, action_dim: int, config: DistillConfig) -> None:
         super().__init__()
-        sizes = [features + embedding + action_dim, *config.hidden, action_dim]
-        self.nets = nn.ModuleList(_mlp(sizes) for _ in range(config.steps))
+        before = [0, action_dim]  # what the network before it gave
+        self.nets = nn.ModuleList(
+            _mlp([seen + before[i > 0], *config.hidden, action_dim]) for i in range(config.steps))
 
     def states(self, x: torch.Tensor, embedding: torch.Tensor, noise: torch.Tensor) -> list[torch.Tensor]:
-        """What each network gives ``[B, A]``, not clamped: ``x [B, F]``, ``embedding [B, E]``, ``noise [B, A]``."""
-        states, z = [], noise
+        """What each network gives ``[B, A]``, not clamped: ``x [B, F]``, ``embedding [B, E]``, ``noise [B, Z]``."""
+        states: list[torch.Tensor] = []
         for net in self.nets:
-            z = net(torch.cat([x, embedding, z], -1))
-            states.append(z)
+            states.append(net(torch.cat([x, embedding, noise, *states[-1:]], -1)))
         return states
 
     def forward(self, x: torch.Tensor, embedding: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -141,7 +144,7 @@ class SavedStudent:
 def student_actions(
     policy: SavedPolicy, network: Student | None, obs: torch.Tensor, embedding: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """``obs [B, O]`` physical, ``embedding [B, E]``, ``noise [B, A]`` -> ``[B, A]`` in ±1; None is the teacher."""
+    """``obs [B, O]`` physical, ``embedding [B, E]``, ``noise [B, Z]`` -> ``[B, A]`` in ±1; None is the teacher."""
     x = policy.features(obs)
     return policy.actor.from_noise(noise, x, embedding) if network is None else network(x, embedding, noise)
 
@@ -186,4 +189,5 @@ def load_student(run_dir: Path, policy: SavedPolicy) -> SavedStudent:
 
 def new_student(policy: SavedPolicy, config: DistillConfig) -> Student:
     """An untrained one that fits the policy."""
-    return Student(policy.features.size, policy.config.actor.embedding_dim, policy.actor.action_dim, config)
+    seen = policy.features.size + policy.config.actor.embedding_dim + policy.actor.noise_dim
+    return Student(seen, policy.actor.action_dim, config)

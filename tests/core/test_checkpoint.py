@@ -71,7 +71,7 @@ def test_a_policy_comes_back_and_acts_alike(tmp_path):
     assert set(back.embeddings()) == {-1, 0, 4}
     assert (back.embeddings()[-1] == 0).all()
     x = torch.randn(3, mine.features.size)
-    noise, wide = torch.randn(3, 2), torch.ones(3, 2)
+    noise, wide = torch.randn(3, mine.actor.noise_dim), torch.ones(3, 2)
     assert torch.equal(back.actor.from_noise(noise, x, wide), mine.actor.from_noise(noise, x, wide))
 
 

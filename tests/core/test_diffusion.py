@@ -91,7 +91,7 @@ def test_both_samplers_undo_noise_that_is_known_exactly(steps):
     noise = torch.Generator().manual_seed(1)
     point = actor.point.expand(50, 2)
     torch.testing.assert_close(actor.sample(x, embedding, noise), point, atol=1e-4, rtol=0)
-    torch.testing.assert_close(actor.from_noise(torch.randn(50, 2, generator=noise), x, embedding), point,
+    torch.testing.assert_close(actor.from_noise(torch.randn(50, actor.noise_dim, generator=noise), x, embedding), point,
                                atol=1e-3, rtol=0)
 
 
@@ -115,14 +115,14 @@ def test_both_samplers_keep_two_points_in_their_shares(steps, off):
     noise = torch.Generator().manual_seed(3)
     x, embedding = condition(10000)
     for action in (actor.sample(x, embedding, noise),
-                   actor.from_noise(torch.randn(10000, 1, generator=noise), x, embedding)):
+                   actor.from_noise(torch.randn(10000, actor.noise_dim, generator=noise), x, embedding)):
         assert shares(action) == pytest.approx((0.3, 0.7), abs=off)
 
 
 def test_a_trained_actor_keeps_both_modes(two_sided):
     noise = torch.Generator().manual_seed(4)
     for action in (two_sided.sample(*condition(2000), noise),
-                   two_sided.from_noise(torch.randn(2000, 1, generator=noise), *condition(2000)).detach()):
+                   two_sided.from_noise(torch.randn(2000, two_sided.noise_dim, generator=noise), *condition(2000)).detach()):
         left, right = shares(action)
         assert left > 0.1
         assert right > 0.4
@@ -137,7 +137,7 @@ def test_the_embedding_selects_the_mode(two_sided, embedding, side):
 
 def test_the_same_noise_gives_the_same_action(two_sided):
     x, embedding = condition(20)
-    noise = torch.randn(20, 1, generator=torch.Generator().manual_seed(6))
+    noise = torch.randn(20, two_sided.noise_dim, generator=torch.Generator().manual_seed(6))
     first = two_sided.from_noise(noise, x, embedding)
     assert torch.equal(first, two_sided.from_noise(noise, x, embedding))
     assert len(torch.unique(first)) == 20
@@ -146,7 +146,7 @@ def test_the_same_noise_gives_the_same_action(two_sided):
 
 
 def test_actions_are_within_the_limits(two_sided):
-    noise = torch.randn(500, 1, generator=torch.Generator().manual_seed(8)) * 5
+    noise = torch.randn(500, two_sided.noise_dim, generator=torch.Generator().manual_seed(8)) * 5
     assert two_sided.from_noise(noise, *condition(500)).abs().max() <= 1
     assert two_sided.sample(*condition(500), torch.Generator().manual_seed(8)).abs().max() <= 1
 
@@ -155,4 +155,4 @@ def test_leading_dimensions_are_free():
     actor = DiffusionActor(3, 2, ActorConfig(hidden=(8,), embedding_dim=4))
     noise = torch.Generator().manual_seed(9)
     assert actor.sample(torch.zeros(5, 6, 3), torch.zeros(5, 6, 4), noise).shape == (5, 6, 2)
-    assert actor.from_noise(torch.zeros(7, 2), torch.zeros(7, 3), torch.zeros(7, 4)).shape == (7, 2)
+    assert actor.from_noise(torch.zeros(7, actor.noise_dim), torch.zeros(7, 3), torch.zeros(7, 4)).shape == (7, 2)

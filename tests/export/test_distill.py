@@ -24,7 +24,6 @@ from ddiffpg_export.student import (
     reading_run,
     student_actions,
 )
-from ddiffpg_export.teacher import ddim_states
 from tests.export.support import DOWN, QUICK, SIDE, UP, roof_spec, two_peaks
 
 SHORT = replace(QUICK, iterations=20)
@@ -43,7 +42,7 @@ def peaks() -> SavedPolicy:
 def at_start(policy: SavedPolicy, mode: int, network: Student | None, count: int = 2000) -> torch.Tensor:
     """Actions where the ways part, (0.1, 0), always of the same noise: ``[count, 2]``."""
     obs = torch.tensor([0.1, 0.0]).expand(count, -1)
-    noise = torch.randn(count, 2, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(count, policy.actor.noise_dim, generator=torch.Generator().manual_seed(1))
     embedding = torch.from_numpy(policy.embeddings()[mode]).expand(count, -1)
     with torch.no_grad():
         return student_actions(policy, network, obs, embedding, noise)
@@ -54,11 +53,12 @@ def at_start(policy: SavedPolicy, mode: int, network: Student | None, count: int
 
 def test_the_states_of_the_teacher_end_in_its_own_action(policy: SavedPolicy) -> None:
     random = torch.Generator().manual_seed(0)
-    noise, x = torch.randn(50, 2, generator=random), torch.randn(50, policy.features.size, generator=random)
+    noise = torch.randn(50, policy.actor.noise_dim, generator=random)
+    x = torch.randn(50, policy.features.size, generator=random)
     embedding = torch.randn(50, 4, generator=random)
-    states = ddim_states(policy.actor, noise, x, embedding)
+    states = policy.actor.states(noise, x, embedding)
     assert len(states) == policy.actor.steps
-    torch.testing.assert_close(states[-1], policy.actor.from_noise(noise, x, embedding), rtol=0, atol=1e-6)
+    torch.testing.assert_close(states[-1].clamp(-1, 1), policy.actor.from_noise(noise, x, embedding), rtol=0, atol=1e-6)
 
 
 def test_error_is_of_the_clamped_action_and_keeps_its_gradient() -> None:
@@ -74,7 +74,8 @@ def test_error_is_of_the_clamped_action_and_keeps_its_gradient() -> None:
 
 def test_a_student_of_two_steps_is_taught_midpoint_and_action(policy: SavedPolicy) -> None:
     network = Student(policy.features.size, 4, 2, DistillConfig(steps=2, hidden=(8,)))
-    x, embedding, noise = torch.zeros(3, policy.features.size), torch.zeros(3, 4), torch.zeros(3, 2)
+    x, embedding = torch.zeros(3, policy.features.size), torch.zeros(3, 4)
+    noise = torch.zeros(3, policy.actor.noise_dim)
     middle, action = (s.detach() for s in network.states(x, embedding, noise))
     right = Lessons(x, embedding, noise, [middle, action])
     wrong = Lessons(x, embedding, noise, [middle + 1.0, action])

@@ -77,7 +77,7 @@ def test_parity_sees_another_student(policy: SavedPolicy, write: Write) -> None:
 def test_actions_are_in_physical_units(policy: SavedPolicy, distilled: Path, write: Write) -> None:
     student = load_student(distilled, policy)
     mode = np.full(3000, DOWN)
-    noise = np.random.default_rng(3).standard_normal((3000, 2), np.float32)
+    noise = np.random.default_rng(3).standard_normal((3000, policy.actor.noise_dim), np.float32)
     action = write(student).act_batch(OBSERVATIONS, mode, noise)
     normal = torch_actions(policy, student, OBSERVATIONS, mode, noise)
     np.testing.assert_allclose(action, roof_spec().action.to_physical(normal), atol=2e-5)
@@ -88,7 +88,7 @@ def test_actions_are_in_physical_units(policy: SavedPolicy, distilled: Path, wri
 def test_a_batch_is_its_rows(policy: SavedPolicy, write: Write) -> None:
     file = write(student_of(policy, 1))
     mode = np.array([-1, UP, DOWN, UP])
-    noise = np.random.default_rng(4).standard_normal((4, 2), np.float32)
+    noise = np.random.default_rng(4).standard_normal((4, file.contract.noise_dim), np.float32)
     together = file.act_batch(OBSERVATIONS[:4], mode, noise)
     for i in range(4):
         np.testing.assert_allclose(file.act(OBSERVATIONS[i], int(mode[i]), noise[i]), together[i], atol=1e-6)
