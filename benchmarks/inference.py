@@ -43,6 +43,7 @@ from ddiffpg_sim.batch import BatchedEnv
 
 RESULT = Path(__file__).parent / "results" / "inference.json"
 STUDENT, EAGER, TEACHER_STEPS = "student of 1 step, ONNX Runtime", "5-step actor, eager torch", 5
+NOISE = TEACHER_STEPS * 2  # numbers of noise an action
 P50_US, P99_US, RATIO = 60.0, 150.0, 15.0
 WARM_UP, OBSERVATIONS = 300, 512
 
@@ -145,7 +146,8 @@ def one_round(act: Act, inputs: list[tuple[np.ndarray, np.ndarray]], calls: int)
 def measure(acts: dict[str, Act], rounds: int, calls: int) -> dict[str, np.ndarray]:
     """Microseconds of each candidate's calls: ``[rounds, calls, 2]``."""
     rng = np.random.default_rng(0)
-    inputs = [(rng.normal(size=4).astype(np.float32), rng.standard_normal(2, np.float32)) for _ in range(OBSERVATIONS)]
+    inputs = [(rng.normal(size=4).astype(np.float32), rng.standard_normal(NOISE, np.float32))
+              for _ in range(OBSERVATIONS)]
     for act in acts.values():
         one_round(act, inputs, WARM_UP)
     taken: dict[str, list[np.ndarray]] = {name: [] for name in acts}

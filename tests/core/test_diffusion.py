@@ -122,7 +122,8 @@ def test_both_samplers_keep_two_points_in_their_shares(steps, off):
 def test_a_trained_actor_keeps_both_modes(two_sided):
     noise = torch.Generator().manual_seed(4)
     for action in (two_sided.sample(*condition(2000), noise),
-                   two_sided.from_noise(torch.randn(2000, two_sided.noise_dim, generator=noise), *condition(2000)).detach()):
+                   two_sided.from_noise(torch.randn(2000, two_sided.noise_dim, generator=noise),
+                                        *condition(2000)).detach()):
         left, right = shares(action)
         assert left > 0.1
         assert right > 0.4

@@ -43,7 +43,7 @@ def test_contract_is_the_task(policy: SavedPolicy) -> None:
     for mine, theirs in zip(contract.observation, spec.observation):
         assert asdict(mine).items() <= asdict(theirs).items()  # offset and scale are in the graph
     assert contract.robot_radius == 0.05
-    assert (contract.noise_dim, contract.denoising_steps) == (2, 2)
+    assert (contract.noise_dim, contract.denoising_steps) == (policy.actor.noise_dim, 2)
 
 
 def test_contract_is_the_training(policy: SavedPolicy) -> None:

@@ -21,6 +21,7 @@ from ddiffpg_export.student import (
     Student,
     StudentReport,
     load_student,
+    new_student,
     reading_run,
     student_actions,
 )
@@ -73,7 +74,7 @@ def test_error_is_of_the_clamped_action_and_keeps_its_gradient() -> None:
 
 
 def test_a_student_of_two_steps_is_taught_midpoint_and_action(policy: SavedPolicy) -> None:
-    network = Student(policy.features.size, 4, 2, DistillConfig(steps=2, hidden=(8,)))
+    network = new_student(policy, DistillConfig(steps=2, hidden=(8,)))
     x, embedding = torch.zeros(3, policy.features.size), torch.zeros(3, 4)
     noise = torch.zeros(3, policy.actor.noise_dim)
     middle, action = (s.detach() for s in network.states(x, embedding, noise))
@@ -116,14 +117,14 @@ def test_error_falls(policy: SavedPolicy, distilled: Path, trajectories: list[np
 @pytest.mark.parametrize("steps", [1, 2])
 def test_both_peaks_are_kept(steps: int, peaks: SavedPolicy) -> None:
     states = [np.random.default_rng(i).uniform(0.0, 0.1, (50, 2)).astype(np.float32) for i in range(10)]
-    student = distill_policy(peaks, states, replace(QUICK, steps=steps, iterations=1500))
+    student = distill_policy(peaks, states, replace(QUICK, steps=steps, iterations=2500))
     assert student.network is not None
     assert len(student.network.nets) == steps
     ours, theirs = at_start(peaks, -1, student.network)[:, 1], at_start(peaks, -1, None)[:, 1]
     for action in (ours, theirs):
         assert 0.3 < (action > 0).float().mean() < 0.7
         assert (action.abs() < 0.4).float().mean() < 0.15  # hardly anything between them
-    assert ((ours > 0) == (theirs > 0)).float().mean() > 0.97  # the same noise, the same side
+    assert ((ours > 0) == (theirs > 0)).float().mean() > 0.95  # the same noise, the same side but at the border
 
 
 def test_each_mode_is_followed(policy: SavedPolicy, distilled: Path) -> None:

@@ -102,7 +102,8 @@ def test_an_id_that_is_no_mode_gives_nan(steps: int, policy: SavedPolicy, write:
     """Below and above those known, and in the gap between them; by the graph itself, without Policy's check."""
     session = write(student_of(policy, steps))._session
     ids = np.array([-(2**62), -3, -2, -1, 0, UP, UP + 1, DOWN, DOWN + 1, 99, 2**62])
-    inputs = {"observation": np.zeros((11, 2), np.float32), "mode": ids, "noise": np.zeros((11, 2), np.float32)}
+    noise = np.zeros((11, policy.actor.noise_dim), np.float32)
+    inputs = {"observation": np.zeros((11, 2), np.float32), "mode": ids, "noise": noise}
     action = session.run(["action"], inputs)[0]
     np.testing.assert_array_equal(np.isfinite(action).all(1), np.isin(ids, [-1, UP, DOWN]))
     np.testing.assert_array_equal(np.isnan(action).all(1), ~np.isin(ids, [-1, UP, DOWN]))
