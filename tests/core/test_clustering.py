@@ -26,7 +26,7 @@ def assert_same_partition(label: np.ndarray, truth: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("count", "spread"), [(4, 0.05), (30, 0.05), (60, 0.15), (120, 0.25)])
+@pytest.mark.parametrize(("count", "spread"), [(4, 0.05), (30, 0.05), (60, 0.15), (120, 0.25), (40, 0.6), (40, 0.8)])
 def test_one_way_is_one_cluster(seed, count, spread):
     # cutting at 0.7 of the largest merge, as the authors do, would make two of it every time
     label = labels(ways_along(LEFT, count, np.random.default_rng(seed), spread))

@@ -81,6 +81,19 @@ def test_schedule_of_any_number_of_steps(steps):
     assert (actor.keep.diff() < 0).all()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 25])
+def test_each_step_keeps_signal_and_noise_in_their_shares(steps):
+    # A state is sqrt(keep) of the clean action and variance 1 - keep of noise; after the step that is so for keep_before:
+    # of_clean + of_state sqrt(keep) = sqrt(keep_before), and of_state^2 (1 - keep) + spread^2 = 1 - keep_before.
+    actor = DiffusionActor(1, 1, ActorConfig(hidden=(4,), denoising_steps=steps))
+    for k in range(steps):
+        of_clean, of_state, spread = actor.coefficients(k)
+        keep, before = float(actor.keep[k]), float(actor.keep_before[k])
+        assert of_clean + of_state * math.sqrt(keep) == pytest.approx(math.sqrt(before), abs=1e-5)
+        assert of_state**2 * (1 - keep) + spread**2 == pytest.approx(1 - before, abs=1e-5)
+    assert actor.coefficients(0) == pytest.approx((1, 0, 0), abs=1e-5)  # the last step is the clean action itself
+
+
 # ---- sampling -------------------------------------------------------------------------------------
 
 
@@ -134,6 +147,14 @@ def test_a_trained_actor_keeps_both_modes(two_sided):
 def test_the_embedding_selects_the_mode(two_sided, embedding, side):
     action = two_sided.sample(*condition(500, embedding), torch.Generator().manual_seed(5))
     assert shares(action)[side] > 0.97
+
+
+def test_sampling_draws_the_noise_of_one_step_after_another(two_sided):
+    x, embedding = condition(20)
+    noise = torch.Generator().manual_seed(6)
+    drawn = torch.cat([torch.randn(20, 1, generator=noise) for _ in range(two_sided.steps)], -1)
+    action = two_sided.sample(x, embedding, torch.Generator().manual_seed(6))
+    torch.testing.assert_close(action, two_sided.from_noise(drawn, x, embedding).detach())
 
 
 def test_the_same_noise_gives_the_same_action(two_sided):
