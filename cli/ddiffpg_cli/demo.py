@@ -131,7 +131,9 @@ class _Play:
 
     def drop_obstacle(self) -> None:
         """Put a box ahead on the chosen way, where it leaves another way open."""
-        observer, mode = self._observer, int(self._observer.controller["mode"])
+        observer = self._observer
+        observer.wait("a way to block", lambda: observer.way and observer.controller["state"] == "DRIVE", DRIVE_SECONDS)
+        mode = int(observer.controller["mode"])
         others = [np.array(m.path, float) for m in self._contract.modes if m.id != mode]
         self._barrier = barrier = place_barrier(np.array(observer.way), self._position(), others)
         x, y = barrier.center

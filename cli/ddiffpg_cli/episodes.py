@@ -67,6 +67,7 @@ class Episodes:
 
     def block_chosen_way(self) -> int:
         """Drop a barrier ahead, where another way stays open; the mode whose way it is, and the obstacle's id."""
+        self.observer.wait("a way to block", lambda: self.ticks[-1].state == "DRIVE" and self.observer.way)
         mode = self.ticks[-1].mode
         others = [way for number, way in self.ways.items() if number != mode]
         barrier = place_barrier(np.array(self.observer.way), self.position, others)
