@@ -70,9 +70,10 @@ def summary(task: str, seed: int, folder: Path) -> dict:
             and m["return"] >= returns]
     reached = count_goals([ends[m["id"]] for m in good])
     met = len(good) >= modes and reached >= goals and report["seconds"] <= 60 * minutes
-    return {"task": task, "seed": seed, "seconds": report["seconds"], "episodes": report["episodes"],
-            "good_modes": len(good), "goals": reached, "met": met, "modes": report["modes"],
-            "unconditioned": report["unconditioned"]}
+    about = json.loads((folder / "run.json").read_text())
+    return {"task": task, "seed": seed, "commit": about["commit"], "iterations": report["iterations"],
+            "seconds": report["seconds"], "episodes": report["episodes"], "good_modes": len(good), "goals": reached,
+            "met": met, "modes": report["modes"], "unconditioned": report["unconditioned"]}
 
 
 def count_goals(ends: list) -> int:
