@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +238,30 @@ def test_no_permission(mode):
         finally:
             folder.chmod(0o755)
         assert_unharmed(folder, SMALL)
+
+
+def test_whoever_reads_finds_it_whole(tmp_path):
+    # a process saves again and again, and is killed in the midst of it
+    path = tmp_path / "checkpoint.pt"
+    code = (
+        "import itertools, pathlib, sys, torch\n"
+        "from ddiffpg_core.checkpoint import save\n"
+        "for i in itertools.count():\n"
+        "    save(pathlib.Path(sys.argv[1]), {'numbers': torch.full((400_000,), i)})\n"
+        "    print(i, flush=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = set()
+        while len(seen) < 20:
+            numbers = load(path)["numbers"]
+            assert (numbers == numbers[0]).all()
+            seen.add(int(numbers[0]))
+        process.kill()
+    assert (load(path)["numbers"] >= max(seen)).all()
 
 
 def test_no_folder(tmp_path):

@@ -83,8 +83,8 @@ def test_schedule_of_any_number_of_steps(steps):
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 25])
 def test_each_step_keeps_signal_and_noise_in_their_shares(steps):
-    # A state is sqrt(keep) of the clean action and variance 1 - keep of noise; after the step that is so for keep_before:
-    # of_clean + of_state sqrt(keep) = sqrt(keep_before), and of_state^2 (1 - keep) + spread^2 = 1 - keep_before.
+    # A state is sqrt(keep) of the clean action, and noise of variance 1 - keep; after the step that is so for before:
+    # of_clean + of_state sqrt(keep) = sqrt(before), and of_state^2 (1 - keep) + spread^2 = 1 - before.
     actor = DiffusionActor(1, 1, ActorConfig(hidden=(4,), denoising_steps=steps))
     for k in range(steps):
         of_clean, of_state, spread = actor.coefficients(k)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ddiffpg_core.evaluate import KnownMode, ModeResult, Plan, Report, evaluate, run_episodes
 from ddiffpg_core.paths import resample
+from ddiffpg_core.spec import Step
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
-from tests.core.support import steering
+from tests.core.support import plane, steering
 
 TASK = tasks.make("pointmaze-v1")
 WAYS = {3: resample(np.array(TASK.ways[0].points), 20), 8: resample(np.array(TASK.ways[1].points), 20)}
@@ -132,6 +134,37 @@ def test_each_episode_ends_once(env):
         assert np.linalg.norm(path[-1] - TASK.goals[0]) < TASK.goal_radius + 0.01  # and ends at the goal
         assert (np.linalg.norm(path[:-1] - TASK.goals[0], axis=1) > TASK.goal_radius - 0.01).all()
         assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < 0.2  # without a jump
+
+
+class Cliff:
+    """Two steps to the right is the goal, two to the left is a fall: an end without success, before the time is up."""
+
+    num_envs = 3
+    spec = replace(plane(max_steps=8), name="cliff")
+
+    def reset(self, seed: int) -> np.ndarray:
+        self.x = np.zeros(3)
+        return self._observe()
+
+    def step(self, action: np.ndarray) -> Step:
+        self.x += np.sign(action[:, 0])
+        final_obs, success, fell = self._observe(), self.x >= 2, self.x <= -2
+        self.x[success | fell] = 0.0
+        return Step(self._observe(), success.astype(np.float32), success | fell, np.zeros(3, bool), success, final_obs)
+
+    def _observe(self) -> np.ndarray:
+        return np.stack([self.x, np.zeros(3)], 1).astype(np.float32)
+
+
+def test_what_comes_after_the_end_does_not_count():
+    # mode 1 falls with the second step; the goal that mode 2 reaches two steps later is another episode's
+    def act(obs, mode):
+        return np.where(mode == 1, -1.0, 1.0)[:, None] * [1.0, 0.0]
+
+    episodes = run_episodes(Cliff(), act, plan([1, 2, 1], [2, 2, 1], switch_at=2), seed=0)
+    assert episodes.success.tolist() == [False, True, False]
+    assert episodes.steps.tolist() == [2, 2, 2]
+    assert [p[:, 0].tolist() for p in episodes.paths] == [[0, -1, -2], [0, 1, 2], [0, -1, -2]]
 
 
 def test_a_time_limit_is_no_success(env):

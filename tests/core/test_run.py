@@ -170,6 +170,12 @@ def test_the_log_names_losses_modes_coverage_and_time(finished):
     assert metrics["eval/modes"][0].tolist() == [20, 40]
 
 
+def test_the_rates_have_faded_by_the_end(finished):
+    state = checkpoint.load(finished / "checkpoint.pt")["agent"]
+    assert state["actor_optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.1 * TINY.actor.learning_rate)
+    assert state["critic"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.1 * TINY.critic.learning_rate)
+
+
 def test_tensorboard_shows_the_same(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
