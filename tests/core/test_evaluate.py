@@ -157,14 +157,15 @@ class Cliff:
 
 
 def test_what_comes_after_the_end_does_not_count():
-    # mode 1 falls with the second step; the goal that mode 2 reaches two steps later is another episode's
+    # Mode 1 falls with the second step; the goal that mode 2 reaches two steps later is another episode's, and it
+    # is still looked at because mode 3 stands there until the time is up.
     def act(obs, mode):
-        return np.where(mode == 1, -1.0, 1.0)[:, None] * [1.0, 0.0]
+        return np.select([mode == 1, mode == 2], [-1.0, 1.0], 0.0)[:, None] * [1.0, 0.0]
 
-    episodes = run_episodes(Cliff(), act, plan([1, 2, 1], [2, 2, 1], switch_at=2), seed=0)
+    episodes = run_episodes(Cliff(), act, plan([1, 2, 3], [2, 2, 3], switch_at=2), seed=0)
     assert episodes.success.tolist() == [False, True, False]
-    assert episodes.steps.tolist() == [2, 2, 2]
-    assert [p[:, 0].tolist() for p in episodes.paths] == [[0, -1, -2], [0, 1, 2], [0, -1, -2]]
+    assert episodes.steps.tolist() == [2, 2, 8]
+    assert [p[:, 0].tolist() for p in episodes.paths] == [[0, -1, -2], [0, 1, 2], [0] * 9]
 
 
 def test_a_time_limit_is_no_success(env):

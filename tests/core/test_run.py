@@ -201,10 +201,14 @@ def test_a_run_that_only_warms_up_says_so(tmp_path):
 @pytest.mark.parametrize("part", ["actor", "critic", "novelty"])
 def test_training_that_diverges_stops_aloud_before_anything_of_it_is_saved(tmp_path, part):
     # 1e30 is a step that no network survives; the log is written too seldom to see it first
-    run = tiny_run(tmp_path / "run", f"{part}.learning_rate=1.0e+30", "train.log_every=1000")
+    run = tiny_run(tmp_path / "run", f"{part}.learning_rate=1.0e+30", "train.log_every=1000",
+                   "train.checkpoint_every=1")
     with pytest.raises(RunError, match=r"(loss/\w+|the action) is not finite at iteration 1\d; .*learning rate"):
         train(*parts(run), nothing_learned, run, run.config.train)
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
+    assert state["iteration"] == 10
+    for network in (state["agent"]["actor"], state["agent"]["critic"]["online"], state["agent"]["novelty"]):
+        assert all(torch.isfinite(p).all() for p in network.values())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
