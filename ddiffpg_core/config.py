@@ -130,6 +130,10 @@ class ModesConfig:
     cuts: int = 15
     longest_detour: float = 2.0
 
+    def __post_init__(self) -> None:
+        if self.min_cluster < 2:
+            raise ConfigError(f"modes.min_cluster is {self.min_cluster}: expected 2 or more")
+
 
 @dataclass(frozen=True)
 class Config:
