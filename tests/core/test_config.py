@@ -114,6 +114,11 @@ def test_nothing_can_be_done_every_zero_iterations(key):
         override(Config(), [f"train.{key}=0"])
 
 
+def test_one_path_is_no_cluster():
+    with pytest.raises(ConfigError, match=r"modes\.min_cluster is 1: expected 2 or more"):
+        override(Config(), ["modes.min_cluster=1"])
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
