@@ -45,7 +45,8 @@ def kill_at(folder: Path, iteration: int) -> None:
             if int(line) >= iteration:
                 break
         process.kill()
-        assert process.wait() == -9, process.stderr.read() if process.stderr else ""
+        # 0: on a machine under load it may be over before the signal comes
+        assert process.wait() in (-9, 0), process.stderr.read() if process.stderr else ""
 
 
 def finish(folder: Path) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 def test_killed_again_and_again_and_resumed_it_ends_the_same(uninterrupted, tmp_path):
     # once before there is any checkpoint, twice at random afterwards
     folder = tmp_path / "run"
-    moments = [random.randrange(1, 40), random.randrange(41, 120), random.randrange(121, 200)]
+    moments = [random.randrange(1, 40), random.randrange(41, 120), random.randrange(121, 180)]
     for moment in moments:
         kill_at(folder, moment)
     # and had the last one come in the midst of a save, there would be the old checkpoint and half of the new one
