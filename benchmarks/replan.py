@@ -55,7 +55,7 @@ def _drive(contract: Any, nodes: list[NodeProcess], episodes: int, rng: np.rando
     drive, milliseconds, goals = Episodes(observer, contract), [], 0
     for _ in range(episodes):
         drive.begin()
-        drive.come(rng.uniform(0.0, 0.6))
+        drive.come(rng.uniform(0.0, 0.55))
         observer.settle(rng.uniform(0.0, 1.0 / contract.rate_hz))
         sent = time.time()
         first = drive.block_chosen_way()
