@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,3 @@ def distilled(policy: SavedPolicy, tmp_path_factory: pytest.TempPathFactory) -> 
 def run_dir(distilled: Path, tmp_path: Path) -> Path:
     """A copy of it to break."""
     return Path(shutil.copytree(distilled, tmp_path / "run"))
-
-
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Writing fails beyond 4 kB, as it does on a full disk."""
-    resource = pytest.importorskip("resource", reason="this system has no limits on file size")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

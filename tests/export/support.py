@@ -6,12 +6,14 @@ again (mode 7). The teacher is a real diffusion actor that was shown what to do,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from ddiffpg_core.acting import act_of
@@ -192,3 +194,15 @@ def clearance(points: np.ndarray) -> np.ndarray:
 
 def world() -> World:
     return World(RoofEnv(), 0.05, clearance)
+
+
+@contextlib.contextmanager
+def small_files_only() -> Iterator[None]:
+    """Writing fails beyond 4 kB, as it does on a full disk. Of this process: also what pytest prints to a file."""
+    resource = pytest.importorskip("resource", reason="this system has no limits on file size")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -25,7 +25,7 @@ from ddiffpg_export.student import (
     reading_run,
     student_actions,
 )
-from tests.export.support import DOWN, QUICK, SIDE, UP, roof_spec, two_peaks
+from tests.export.support import DOWN, QUICK, SIDE, UP, roof_spec, small_files_only, two_peaks
 
 SHORT = replace(QUICK, iterations=20)
 
@@ -260,13 +260,11 @@ def test_student_that_is_missing_or_damaged_is_named(run_dir: Path, policy: Save
         load_student(run_dir, policy)
 
 
-def test_a_student_that_cannot_be_written_leaves_the_old_one(
-    run_dir: Path, policy: SavedPolicy, small_files_only: None
-) -> None:
+def test_a_student_that_cannot_be_written_leaves_the_old_one(run_dir: Path) -> None:
     from ddiffpg_core.checkpoint import CheckpointError
 
     before = (run_dir / "student.pt").read_bytes()
-    with pytest.raises(CheckpointError, match=r"student\.pt: could not be written"):
+    with small_files_only(), pytest.raises(CheckpointError, match=r"student\.pt: could not be written"):
         distill(run_dir, roof_spec(), SHORT)
     assert (run_dir / "student.pt").read_bytes() == before
     assert sorted(p.name for p in run_dir.iterdir()) == ["checkpoint.pt", "policy.pt", "student.pt"]

@@ -17,7 +17,7 @@ from ddiffpg_core.checkpoint import SavedPolicy, save_policy
 from ddiffpg_export.onnx_export import ExportConfig, ExportError, ExportRefused, export, parity_objection
 from ddiffpg_export.parity import Parity
 from ddiffpg_export.student import RunFileError, load_student, save_student
-from tests.export.support import DOWN, UP, world
+from tests.export.support import DOWN, UP, small_files_only, world
 
 FEW = ExportConfig(episodes=60)
 RUN_FILES = ["checkpoint.pt", "policy.pt", "student.pt"]
@@ -172,8 +172,8 @@ def test_out_must_be_a_file_that_can_be(run_dir: Path) -> None:
             export(run_dir, run_dir / name, world(), FEW)
 
 
-def test_a_full_disk_leaves_nothing(run_dir: Path, small_files_only: None) -> None:
-    with pytest.raises(OSError, match="too large"):
+def test_a_full_disk_leaves_nothing(run_dir: Path) -> None:
+    with small_files_only(), pytest.raises(OSError, match="too large"):
         export(run_dir, run_dir / "roof.onnx", world(), FEW)
     assert files(run_dir) == RUN_FILES
 
