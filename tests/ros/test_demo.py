@@ -58,7 +58,7 @@ def test_demo(policy, without_torch, tmp_path):
     command = [sys.executable, "-m", "ddiffpg_cli", "demo", "--policy", str(copy), "--out", str(out), "--json", "-"]
     done = subprocess.run(command, env=without_torch, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert running_with(copy.name) == []
+    assert running_with(str(copy)) == []
 
     timeline = json.loads(done.stdout)
     assert timeline["mode_before"] != timeline["mode_after"] and not timeline["collided"]
