@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,9 @@ def _drive(contract: Any, nodes: list[NodeProcess], episodes: int, rng: np.rando
         drive.begin()
         drive.come(rng.uniform(0.0, 0.55))
         observer.settle(rng.uniform(0.0, 1.0 / contract.rate_hz))
-        sent = time.time()
         first = drive.block_chosen_way()
         goals += drive.goal()
+        sent = drive.blocked_at
         switched = next((t for t in drive.ticks if t.sent > sent and t.state == "DRIVE" and t.mode != first), None)
         if switched is not None:
             milliseconds.append((switched.sent - sent) * 1e3)

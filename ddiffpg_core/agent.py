@@ -161,9 +161,8 @@ class DDiffPG:
         """A known mode keeps its critic; a new one starts from its parent's, or from the finder's."""
         group = {mode_id: FIRST_MODE + i for i, mode_id in enumerate(before)}
         sources = [group.get(s, FIND) for s in change.source]
-        fresh = [m.id not in group for m in change.modes]
         if [m.id for m in change.modes] != before:
-            self.critic.rearrange([0, 1, *sources], [False, False, *fresh])
+            self.critic.rearrange([0, 1, *sources])
 
     def measures(self) -> dict[str, float]:
         """What is worth plotting: trajectories, successes, modes, coverage."""

@@ -57,16 +57,18 @@ class Critic:
         self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate,
                                            weight_decay=1e-4, fused=True)
 
-    def rearrange(self, sources: list[int], fresh: list[bool]) -> None:
-        """Copy groups about; where ``fresh[i]``, group i starts with an optimiser that knows nothing of it."""
+    def rearrange(self, sources: list[int]) -> None:
+        """Group i becomes a copy of the former group ``sources[i]``, its optimiser's moments with it.
+
+        A new group that began with moments of zero would take steps several times too long: Adam counts its steps
+        for all groups together, and corrects the start of its averages only once.
+        """
         self.online.rearrange(sources)
         self.target.rearrange(sources)
         rows = _head_rows(sources)
-        new = _head_rows([i for i, is_new in enumerate(fresh) if is_new])
         for state in self.optimizer.state.values():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = state[key][rows].clone()
-                state[key][new] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimiser, with the number of groups."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,7 @@ class Episodes:
         self.observer = observer
         self.ways = {mode.id: np.array(mode.path, float) for mode in contract.modes}
         self.ticks: list[Tick] = []
+        self.blocked_at = math.inf  # s, the clock of Tick.sent: when the last barrier's message was published
         observer.listen(self._hear)
 
     def _hear(self, topic: str, message: Any) -> None:
@@ -71,6 +74,7 @@ class Episodes:
         mode = self.ticks[-1].mode
         others = [way for number, way in self.ways.items() if number != mode]
         barrier = place_barrier(np.array(self.observer.way), self.position, others)
+        self.blocked_at = time.time()
         self.observer.put(mode, barrier.center, SIZE, yaw=barrier.yaw)
         return mode
 
