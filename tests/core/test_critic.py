@@ -188,7 +188,7 @@ def test_rearranged_groups_say_what_they_said():
     x = torch.randn(1, 6, 3)
     fast, slow = c.online(x.expand(3, -1, -1)), c.target(x.expand(3, -1, -1))
     sources = [0, 2, 1, 2]
-    c.rearrange(sources, [False, False, False, True])
+    c.rearrange(sources)
     torch.testing.assert_close(c.online(x.expand(4, -1, -1)), fast[sources])
     torch.testing.assert_close(c.target(x.expand(4, -1, -1)), slow[sources])
 
