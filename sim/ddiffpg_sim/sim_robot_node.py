@@ -127,7 +127,7 @@ class SimRobotNode(Node):
         self._robot.reset()
         self._command.clear()
         self._episode += 1
-        self._publish_odometry()
+        self._publish_odometry(self.get_clock().now().to_msg())
         self._publish_status()
         response.success, response.message = True, f"episode {self._episode}"
         return response
@@ -142,9 +142,10 @@ class SimRobotNode(Node):
             turn = rotation(np.asarray(self._robot.state().orientation, float))
             self._robot.advance((turn @ velocity)[: self._action_dim], self._period)
         self._ticks += 1
-        self._publish_odometry()
+        stamp = self.get_clock().now().to_msg()  # of one state of the world: odometry and scan must agree
+        self._publish_odometry(stamp)
         if self._every(self._settings["scan_rate"]):
-            self._publish_scan()
+            self._publish_scan(stamp)
             self._publish_status()
 
     @property
@@ -181,17 +182,16 @@ class SimRobotNode(Node):
 
     # ---- out -------------------------------------------------------------------------------------
 
-    def _publish_odometry(self) -> None:
-        stamp = self.get_clock().now().to_msg()
+    def _publish_odometry(self, stamp: Any) -> None:
         self._odom.publish(odometry(self._robot.state(), header(stamp, ODOM), BASE))
 
-    def _publish_scan(self) -> None:
+    def _publish_scan(self, stamp: Any) -> None:
         beams = self._settings["scan_beams"]
         if beams == 0:
             return
         longest = self._settings["scan_range"]
         angles, ranges = self._robot.scan(beams, longest)
-        message = LaserScan(header=header(self.get_clock().now().to_msg(), BASE))
+        message = LaserScan(header=header(stamp, BASE))
         yaw = planar_pose(self._robot.state())[2]  # the robot's scan is in the world's directions
         message.angle_min, message.angle_max = float(angles[0] - yaw), float(angles[-1] - yaw)
         message.angle_increment = 2 * math.pi / beams

@@ -240,6 +240,18 @@ def test_the_walls_of_training_leave_every_way_free():
     assert not way.blocked
 
 
+def test_a_corner_of_training_does_not_block_the_way_past_it_from_the_side():
+    """A corner 0.12 m beside the way was there in training; the robot comes to it from 0.15 m aside."""
+    corner = np.array([1.3, 0.12])
+    contract = contract_of(STRAIGHT)
+    path = np.array(contract.modes[0].path)
+    known = tuple(np.linalg.norm(path - corner, axis=1).tolist())
+    contract = dataclasses.replace(contract, modes=(dataclasses.replace(contract.modes[0], clearance=known),))
+    for x in np.linspace(0.5, 2.0, 31):
+        way = WayMap(contract, RULES).look(np.array([x, 0.15]), sensed(corner))[0]
+        assert not way.blocked or abs(x - corner[0]) < 0.1  # there it would touch the corner
+
+
 def test_something_between_robot_and_way_blocks_the_way_to_it():
     """The robot stands 0.6 m beside the way, a screen in between, all nodes themselves have room."""
     screen = shapes(Box((1.0, 0.32), (3.0, 0.05)))

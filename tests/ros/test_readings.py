@@ -12,7 +12,17 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 from nav_msgs.msg import OccupancyGrid, Odometry
 from sensor_msgs.msg import JointState, LaserScan
 
-from ddiffpg.readings import ScanError, planar_pose, read_grid, read_joints, read_odometry, read_scan, with_joints
+from ddiffpg.observation import RobotState
+from ddiffpg.readings import (
+    ScanError,
+    planar_pose,
+    pose_at,
+    read_grid,
+    read_joints,
+    read_odometry,
+    read_scan,
+    with_joints,
+)
 
 EVERYWHERE = (np.full(2, -np.inf), np.full(2, np.inf))
 
@@ -52,6 +62,32 @@ def test_an_orientation_that_is_none_makes_velocities_missing_not_zero(w):
     state = read_odometry(message, stamp=0.0)
     assert np.isnan(state.linear_velocity).all()
     np.testing.assert_array_equal(state.position[:2], (1.0, 2.0))
+
+
+def moving(stamp: float, x: float, yaw: float, speed: float = 0.0, turn: float = 0.0) -> RobotState:
+    quaternion = [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
+    return RobotState(stamp, [x, 2.0, 0.0], quaternion, [speed, 0.0, 0.0], [0.0, 0.0, turn])
+
+
+def test_between_two_states_the_pose_is_in_proportion():
+    track = [moving(1.0, 0.0, 0.0), moving(2.0, 4.0, 0.4), moving(3.0, 4.0, 0.4)]
+    np.testing.assert_allclose(pose_at(track, 1.25), (1.0, 2.0, 0.1))
+    np.testing.assert_allclose(pose_at(track, 2.0), (4.0, 2.0, 0.4))
+
+
+def test_a_turn_through_half_a_circle_goes_the_short_way():
+    x, _, yaw = pose_at([moving(0.0, 0.0, 3.0), moving(1.0, 1.0, -3.0)], 0.5)
+    assert x == 0.5 and math.cos(yaw) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(("stamp", "since"), [(1.1, 0.1), (0.9, -0.1), (9.0, 0.2)])
+def test_outside_of_what_is_known_the_velocities_tell_the_pose(stamp, since):
+    track = [moving(1.0, 3.0, 0.5, speed=2.0, turn=-1.0)]
+    np.testing.assert_allclose(pose_at(track, stamp), (3.0 + 2.0 * since, 2.0, 0.5 - since))
+
+
+def test_a_robot_that_does_not_measure_its_turning_keeps_its_yaw():
+    assert pose_at([moving(1.0, 3.0, 0.5, turn=math.nan)], 1.1)[2] == pytest.approx(0.5)
 
 
 def test_joints_go_by_name_and_what_is_not_sent_is_missing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
 from ddiffpg_sim.script import ObstacleScript
 from tests.ros.field_policy import write_field_policy
+
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,24 @@ def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
     assert by_angle[-math.pi] == pytest.approx([x - 0.4, y], abs=1e-6)
     assert by_angle[0.0] == pytest.approx([0.5, y], abs=1e-6)
     assert len(sense(robot, Conditions(1)).points) == 0
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_the_walls_of_training_block_no_way(task: str) -> None:
+    """Whatever the start: a robot that senses nothing but the walls has room to spare for errors of its scan."""
+    trained = Policy.load(POLICIES / f"{task}.onnx")
+    robot = SimRobot(tasks.make(task), 1)
+    room: list[float] = []
+
+    def watch(_: SimRobot, decision: Decision) -> None:
+        room.extend(way.clearance for way in decision.ways if way.id == decision.mode)
+
+    for _ in range(15):
+        conditions = Conditions(200, scan_beams=180, scan_range=8.0)
+        episode = run_episode(robot, controller(trained), conditions, watch=watch)
+        assert (episode.success, episode.switches) == (True, 0), episode
+        robot.reset()
+    assert min(room) > 0.02
 
 
 def test_a_run_ends_at_the_limit(policy: Policy, robot: SimRobot) -> None:

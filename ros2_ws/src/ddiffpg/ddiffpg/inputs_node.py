@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ddiffpg.parameters_node import Parameters, ParameterSpec
 from ddiffpg.readings import (
     ScanError,
     planar_pose,
+    pose_at,
     read_grid,
     read_joints,
     read_odometry,
@@ -55,6 +56,7 @@ PARAMETERS = (
     ),
 )
 MAP_REACH = 3.0  # m around the policy's ways within which cells of the map count
+TRACK = 50  # states kept, to know where the robot was when a scan was taken
 
 
 class Inputs:
@@ -68,7 +70,7 @@ class Inputs:
         self._joint_names = {f.joint for f in contract.observation if f.joint} | {
             a.joint for a in contract.action if a.joint
         }
-        self._robot: RobotState | None = None
+        self._track: deque[RobotState] = deque(maxlen=TRACK)
         self._joints: dict[str, JointState] = {}
         self._joint_stamps = dict.fromkeys(self._joint_names, -math.inf)
         self._book = MarkerBook(self._locate)
@@ -103,6 +105,10 @@ class Inputs:
     # ---- what the controller asks -------------------------------------------------------------------
 
     @property
+    def _robot(self) -> RobotState | None:
+        return self._track[-1] if self._track else None
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """What was refused and has not been made good since, one sentence each."""
         return (*self._faults.values(), *self._book.faults)
@@ -114,9 +120,10 @@ class Inputs:
 
     def state(self) -> RobotState | None:
         """The robot as last measured; None before the first odometry."""
-        if self._robot is None or not self._joint_names:
-            return self._robot
-        return with_joints(self._robot, self._joints, min(self._joint_stamps.values()))
+        robot = self._robot
+        if robot is None or not self._joint_names:
+            return robot
+        return with_joints(robot, self._joints, min(self._joint_stamps.values()))
 
     def obstacles(self, now: float) -> Obstacles | None:
         """What is in the way; None before anything was heard of it.
@@ -144,7 +151,10 @@ class Inputs:
             self._faults["odometry"] = f"odometry is in frame '{frame}': parameter odom_frame says '{expected}'"
             return
         self._faults.pop("odometry", None)
-        self._robot = read_odometry(message, self._stamp(message.header))
+        state = read_odometry(message, self._stamp(message.header))
+        while self._track and self._track[-1].stamp >= state.stamp:  # the clock went back, or it was sent twice
+            self._track.pop()
+        self._track.append(state)
 
     def _on_joints(self, message: JointStateMessage) -> None:
         """A message may tell of some of the joints only; each is as fresh as its own last reading."""
@@ -195,10 +205,7 @@ class Inputs:
 
     def _scanner(self, stamp: float) -> Pose2:
         """The scanner's pose in the odometry frame when the scan was taken."""
-        assert self._robot is not None
-        since = float(np.clip(stamp - self._robot.stamp, -0.2, 0.2))
-        moved = replace(self._robot, position=self._robot.position + since * self._robot.linear_velocity)
-        x, y, yaw = planar_pose(moved)
+        x, y, yaw = pose_at(self._track, stamp)
         dx, dy, turn = self._settings["scan_pose"]
         cos, sin = math.cos(yaw), math.sin(yaw)
         return (x + cos * dx - sin * dy, y + sin * dx + cos * dy, yaw + turn)

@@ -48,13 +48,12 @@ class Way:
 @dataclass(frozen=True, eq=False)
 class _Scene:
     """What surrounds the robot: ``distance [M]`` to every node, ``room [M]`` to spare there, and at the
-    robot itself ``here``, where a sensed point must be ``need`` away; all in metres."""
+    robot itself ``here``; all in metres."""
 
     position: np.ndarray
     distance: np.ndarray
     room: np.ndarray
     here: float
-    need: float
 
 
 class WayMap:
@@ -94,12 +93,12 @@ class WayMap:
     def _scene(self, position: np.ndarray, obstacles: Obstacles | None) -> _Scene:
         distance = norm(self.roadmap.points - position)
         if obstacles is None:
-            return _Scene(position, distance, np.full(len(self.roadmap), math.inf), math.inf, 0.0)
-        room, need = self.room.at_nodes(obstacles), float(self.room.need[distance.argmin()])
-        here = float(self.room.at(position[None], need, obstacles)[0])
+            return _Scene(position, distance, np.full(len(self.roadmap), math.inf), math.inf)
+        room = self.room.at_nodes(obstacles)
+        here = float(self.room.at(position[None], obstacles)[0])
         if here < 0:  # too close already: it may go wherever that gets no worse
             room = np.where((room < 0) & (room >= here) & (distance < ESCAPE), 0.0, room)
-        return _Scene(position, distance, room, here, need)
+        return _Scene(position, distance, room, here)
 
     def _entries(self, distance: np.ndarray) -> np.ndarray:
         """Nodes that can be reached straight from the robot, at ``distance [M]`` from it."""
@@ -140,7 +139,7 @@ class WayMap:
             return np.full(len(firsts), math.inf)
         toward = self.roadmap.points[list(firsts)] - scene.position
         probes = np.concatenate([scene.position + toward / 3, scene.position + toward * (2 / 3)])
-        found = self.room.at(probes, scene.need, obstacles).reshape(2, -1).min(axis=0)
+        found = self.room.at(probes, obstacles).reshape(2, -1).min(axis=0)
         return np.where(found >= scene.here, np.maximum(found, 0.0), found) if scene.here < 0 else found
 
 

@@ -5,6 +5,7 @@ Missing or unusable numbers become NaN, never zero: the controller holds on them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from ddiffpg.observation import JointState, RobotState
 
 OCCUPIED = 65  # percent, the threshold of nav2's map server
 UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
+FORESIGHT = 0.2  # s before the first and after the last known state for which its velocities say where the robot was
 
 
 def seconds(stamp: Any) -> float:
@@ -42,6 +44,26 @@ def planar_pose(state: RobotState) -> tuple[float, float, float]:
     """x, y (metres) and yaw (radians) of the robot in the odometry frame."""
     turn = rotation(np.asarray(state.orientation, float))
     return float(state.position[0]), float(state.position[1]), float(np.arctan2(turn[1, 0], turn[0, 0]))
+
+
+def pose_at(track: Sequence[RobotState], stamp: float) -> tuple[float, float, float]:
+    """x, y (metres) and yaw (radians) in the odometry frame at ``stamp`` (s).
+
+    ``track`` has one state or more in the order of their stamps. Between two of them the pose is in proportion;
+    before the first and after the last it follows from the nearest one's velocities.
+    """
+    after = next((i for i, state in enumerate(track) if state.stamp >= stamp), len(track))
+    if 0 < after < len(track):
+        first, second = track[after - 1], track[after]
+        share = (stamp - first.stamp) / (second.stamp - first.stamp)
+        (x, y, yaw), (x2, y2, yaw2) = planar_pose(first), planar_pose(second)
+        turned = (yaw2 - yaw + np.pi) % (2 * np.pi) - np.pi
+        return x + share * (x2 - x), y + share * (y2 - y), yaw + share * turned
+    nearest = track[min(after, len(track) - 1)]
+    x, y, yaw = planar_pose(nearest)
+    since = float(np.clip(stamp - nearest.stamp, -FORESIGHT, FORESIGHT))
+    vx, vy, turn = (*nearest.linear_velocity[:2].tolist(), float(nearest.angular_velocity[2]))
+    return x + since * vx, y + since * vy, yaw + (since * turn if np.isfinite(turn) else 0.0)
 
 
 def read_odometry(message: Any, stamp: float) -> RobotState:

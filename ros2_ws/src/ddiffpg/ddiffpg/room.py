@@ -29,11 +29,11 @@ class Rules:
 
 
 class Room:
-    """Room to spare on ``roadmap`` by ``rules``. ``need [M]`` is how far a sensed point must be from each node."""
+    """Room to spare on ``roadmap`` by ``rules``."""
 
     def __init__(self, roadmap: Roadmap, rules: Rules) -> None:
         self._roadmap, self._rules = roadmap, rules
-        self.need = _sensed_need(roadmap.clearance, rules)
+        self._need = _sensed_need(roadmap.clearance, rules)
         self._index = NodeIndex(roadmap.points, rules.radius + rules.margin + rules.spare)
         self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
         self._known = np.flatnonzero(np.isfinite(roadmap.clearance))
@@ -44,14 +44,25 @@ class Room:
         if obstacles.solids is not self._declared[0]:  # shapes rarely change from one tick to the next
             self._declared = obstacles.solids, obstacles.solids.distance(self._roadmap.points)
         declared = self._declared[1] - (self._rules.radius + self._rules.margin)
-        return np.minimum(declared, self._index.nearest(obstacles.points) - self.need)
+        return np.minimum(declared, self._index.nearest(obstacles.points) - self._need)
 
-    def at(self, points: np.ndarray, need: float, obstacles: Obstacles) -> np.ndarray:
-        """At ``points [P, 2]`` close to each other, from which a sensed point must be ``need`` m away: ``[P]``."""
-        reach = norm(points - points[0]).max() + need
+    def at(self, points: np.ndarray, obstacles: Obstacles) -> np.ndarray:
+        """At ``points [P, 2]`` close to each other: ``[P]``."""
+        need = self._need_at(points)
+        reach = norm(points - points[0]).max() + need.max()
         close = obstacles.points[norm(obstacles.points - points[0]) < reach]
         declared = obstacles.solids.distance(points) - (self._rules.radius + self._rules.margin)
         return np.minimum(declared, nearest_distance(points, close) - need)
+
+    def _need_at(self, points: np.ndarray) -> np.ndarray:
+        """How far a sensed point must be from each of ``points [P, 2]``, in metres: ``[P]``.
+
+        Beside a road the walls of training may be nearer than they are to any of its nodes.
+        """
+        if not len(self._known):
+            return np.full(len(points), self._rules.radius)
+        apart = norm(points[:, None] - self._roadmap.points[self._known])
+        return _sensed_need((self._roadmap.clearance[self._known] - apart).max(axis=1), self._rules)
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
@@ -114,7 +125,7 @@ class NodeIndex:
 
 
 def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
-    """How far a sensed point must be from each node ``[M]``, in metres.
+    """How far a sensed point must be, in metres, from places that had ``clearance [M]`` in training.
 
     Nothing of training can have stood within half the robot's radius of a place that the robot passed,
     so that much is needed even where a prototype leans on a wall.
