@@ -19,7 +19,6 @@ from ddiffpg_sim.robot import SimRobot
 from ddiffpg_sim.script import ObstacleScript
 from tests.ros.field_policy import write_field_policy
 
-
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
