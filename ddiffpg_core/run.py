@@ -51,12 +51,13 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, task: str, seed: int, config: Config, commit: str) -> Run:
-        """A new run; refuses a folder that has something in it."""
+        """A new run; refuses a folder that has more in it than a start that was cut short has left."""
+        plain, written = settings.dump(config), folder / "config.yaml"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if any(path != written or path.read_bytes() != plain.encode() for path in folder.iterdir()):
                 raise RunError(f"{folder}: exists and is not empty; choose another --out, or --resume to go on with it")
-            (folder / "config.yaml").write_text(settings.dump(config))
+            written.write_text(plain, encoding="utf-8")
             (folder / "run.json").write_text(json.dumps({"task": task, "seed": seed, "commit": commit}) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written ({error.strerror})") from error

@@ -73,6 +73,16 @@ def test_a_folder_that_is_used_is_refused_and_not_touched(tmp_path):
         tiny_run(tmp_path / "run")
 
 
+def test_a_start_that_was_killed_can_be_made_again(tmp_path):
+    made = tiny_run(tmp_path)
+    (tmp_path / "run.json").unlink()  # it is written last
+    assert tiny_run(tmp_path).config == made.config
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "config.yaml").write_text("train: {}  # somebody else's")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        tiny_run(tmp_path)
+
+
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
