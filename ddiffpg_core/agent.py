@@ -168,8 +168,8 @@ class DDiffPG:
         """What is worth plotting: trajectories, successes, modes, coverage."""
         replay = self.replay
         success = replay.live & replay.success
-        out = {"trajectories": replay.finished, "successes_held": int(success.sum()), "modes": len(self.bank.modes),
-               "coverage_cells": len(self.cells)}
+        out: dict[str, float] = {"trajectories": replay.finished, "successes_held": int(success.sum()),
+                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells)}
         return out | {f"mode{m.id}/trajectories": int((success & (replay.mode == m.id)).sum()) for m in self.bank.modes}
 
     # ---- learning ---------------------------------------------------------------------------------

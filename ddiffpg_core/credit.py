@@ -81,7 +81,8 @@ class Credit:
             for kept in (self.way, self.joins, self.arrives, self.leaves):
                 del kept[mode_id]
         for mode_id, way in ways.items():
-            if not np.array_equal(self.way.get(mode_id), way):
+            known = self.way.get(mode_id)
+            if known is None or not np.array_equal(known, way):
                 self.way[mode_id] = way
                 self.joins[mode_id] = np.zeros(self.shape, bool)
                 self.arrives[mode_id] = np.zeros(self.shape[0], bool)

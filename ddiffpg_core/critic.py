@@ -15,6 +15,8 @@ from ddiffpg_core.config import CriticConfig
 class CriticEnsemble(nn.Module):
     """G groups x 2 heads, each an MLP of its own, evaluated together by batched products."""
 
+    atoms: torch.Tensor
+
     def __init__(self, inputs: int, groups: int, config: CriticConfig) -> None:
         super().__init__()
         self.groups = groups

@@ -13,6 +13,11 @@ from ddiffpg_core.config import ActorConfig
 class DiffusionActor(nn.Module):
     """DDPM over actions in ±1 (Ho et al. 2020), epsilon prediction, squared-cosine schedule."""
 
+    time: torch.Tensor
+    beta: torch.Tensor
+    keep: torch.Tensor
+    keep_before: torch.Tensor
+
     def __init__(self, features: int, action_dim: int, config: ActorConfig) -> None:
         super().__init__()
         self.action_dim = action_dim

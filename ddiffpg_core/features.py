@@ -17,6 +17,10 @@ class Features(nn.Module):
     that a wall between two near places can be learned quickly.
     """
 
+    offset: torch.Tensor
+    scale: torch.Tensor
+    frequency: torch.Tensor
+
     def __init__(self, spec: TaskSpec, octaves: int = 4) -> None:
         super().__init__()
         self.columns = spec.path_columns

@@ -11,6 +11,8 @@ from ddiffpg_core.config import NoveltyConfig
 class Novelty(nn.Module):
     """``n(s)``: how badly a trained network predicts a fixed random one (Burda et al. 2018)."""
 
+    spread: torch.Tensor
+
     def __init__(self, features: int, config: NoveltyConfig) -> None:
         super().__init__()
         self.config = config

@@ -22,7 +22,7 @@ from ddiffpg_core.clustering import cluster
 Background = Callable[[Axes], None]
 """Draws what does not move (walls, goals) into the axes, in metres."""
 
-COLOURS = plt.get_cmap("tab10").colors
+COLOURS = [plt.get_cmap("tab10")(i) for i in range(10)]
 
 
 def draw_all(agent: DDiffPG, folder: Path, background: Background) -> list[Path]:
@@ -58,7 +58,7 @@ def draw_coverage(agent: DDiffPG, background: Background) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(6, 6))
     background(axes)
     replay = agent.replay
-    points = np.concatenate([replay.path(slot) for slot in np.flatnonzero(replay.length > 0)])
+    points = np.concatenate([replay.path(int(slot)) for slot in np.flatnonzero(replay.length > 0)])
     image = axes.hexbin(points[:, 0], points[:, 1], gridsize=50, bins="log", mincnt=1, alpha=0.8)
     figure.colorbar(image, label="visits")
     axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title=f"coverage: {len(agent.cells)} cells")
