@@ -22,13 +22,13 @@ WAY_EPISODES = 50
 class Tolerance:
     """How much worse than its teacher a student's mode may be, in shares of episodes.
 
-    A mode whose success or adherence is below ``least`` is lost, whatever the teacher's is. Over 200 episodes
-    chance alone makes shares near 0.95 differ by up to 0.04 (two standard errors), so less is not a finding.
+    A mode whose success or adherence is below ``least`` is lost, whatever the teacher's is. Over 800 episodes
+    chance alone makes shares near 0.95 differ by up to 0.02 (two standard errors).
     """
 
     least: float = LEARNED
-    success: float = 0.05
-    adherence: float = 0.05
+    success: float = 0.03
+    adherence: float = 0.03
     returns: float = 0.1
 
 
@@ -93,6 +93,6 @@ def _judge_mode(teacher: ModeResult, student: ModeResult, tolerance: Tolerance) 
     worse = [
         f"{f}, allowed is {allowed:g} less"
         for f in figures
-        if f.teacher - f.student > (allowed := getattr(tolerance, f.name)) + 1e-9  # 1 - 0.95 is a little over 0.05
+        if f.teacher - f.student > (allowed := getattr(tolerance, f.name)) + 1e-9  # 1 - 0.97 is a little over 0.03
     ]
     return f"mode {student.id} is worse: {', '.join(worse)}" if worse else ""

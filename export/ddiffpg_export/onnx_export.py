@@ -41,7 +41,7 @@ class ExportRefused(RuntimeError):
 class ExportConfig:
     """``episodes`` a mode; ``force`` writes what is not accepted, ``unlearned`` also modes that are not learned."""
 
-    episodes: int = 200
+    episodes: int = 800
     seed: int = 0
     force: bool = False
     unlearned: bool = False
