@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ddiffpg.policy import Policy
 from ddiffpg_core.acting import act_of
 from ddiffpg_core.checkpoint import SavedPolicy
-from ddiffpg_core.evaluate import LEARNED, Act, KnownMode, ModeResult, Report, evaluate, typical_ways
+from ddiffpg_core.evaluate import LEARNED, KnownMode, ModeResult, Report, evaluate, typical_ways
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.spec import VecEnv
+from ddiffpg_export.file_act import file_act
 
 WAY_EPISODES = 50
 """Episodes a mode among which its typical way is looked for."""
@@ -52,17 +51,6 @@ def ways_gone(file: Policy, modes: Sequence[Mode], env: VecEnv, seed: int) -> tu
     known = [KnownMode(m.id, m.prototype) for m in modes]
     ways = typical_ways(env, file_act(file, seed), known, WAY_EPISODES, seed)
     return tuple(replace(m, prototype=ways[m.id]) for m in modes)
-
-
-def file_act(file: Policy, seed: int) -> Act:
-    """The policy file, with fresh noise in every step."""
-    rng = np.random.default_rng(seed)
-
-    def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
-        noise = rng.standard_normal((len(obs), file.contract.noise_dim), np.float32)
-        return file.act_batch(obs, mode, noise)
-
-    return act
 
 
 def judge(trial: Trial, tolerance: Tolerance) -> tuple[str, ...]:
