@@ -32,7 +32,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--iterations", type=positive, metavar="N", help="how long to learn (default: a minute)")
     else:
         parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the policy file to write")
-        add_episodes(parser, 200, "episodes a mode to try it in")
+        add_episodes(parser, 800, "episodes a mode to try it in")
         parser.add_argument("--force", action="store_true", help="write it even where a mode was lost; it records that")
         parser.add_argument("--all-modes", action="store_true", help="also modes that the run did not learn")
     add_seed(parser)
