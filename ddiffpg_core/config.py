@@ -67,7 +67,7 @@ class CriticConfig:
     value_max: float = 1.2
     learning_rate: float = 5e-4
     tau: float = 0.02
-    gamma: float = 0.99
+    gamma: float = 0.98
     n_step: int = 3
     batch_size: int = 256
     min_group_rows: int = 48
@@ -89,7 +89,7 @@ class NoveltyConfig:
     hidden: tuple[int, ...] = (128, 128)
     features: int = 64
     learning_rate: float = 3e-4
-    scale: float = 0.002
+    scale: float = 0.004
     clip: float = 6.0  # clip * scale / (1 - gamma) is at most critic.value_max
 
 
