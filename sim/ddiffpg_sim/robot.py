@@ -19,6 +19,7 @@ from .task import Task
 # What outlives a change of the model: obstacles are not part of it.
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
 # Newer versions of MuJoCo can give the normals of what rays hit, and then want to be told.
+_WORLD_ONLY = np.array([1, 0, 0, 0, 0, 0], np.uint8)  # geometries of group 0: a robot of many bodies has another
 _NO_NORMALS = {"normal": None} if "normal:" in (mujoco.mj_multiRay.__doc__ or "") else {}
 
 
@@ -94,7 +95,7 @@ class SimRobot:
             d=self._data,
             pnt=self._data.xpos[self._robot].copy(),
             vec=directions.ravel(),
-            geomgroup=None,
+            geomgroup=_WORLD_ONLY,
             flg_static=True,
             bodyexclude=self._robot,
             geomid=geoms,
@@ -146,7 +147,9 @@ class SimRobot:
         self._data = mujoco.MjData(self._model)
         self._robot = self._model.body("robot").id
         names = (self._model.geom(i).name for i in range(self._model.ngeom))
-        self._obstacle_geom = np.array([name.startswith("obstacle") for name in names])
+        kinds = [name.rstrip("0123456789") for name in names]
+        self._obstacle_geom = np.array([kind == "obstacle" for kind in kinds])
+        self._wall_geom = np.array([kind == "wall" for kind in kinds])
 
     def _checked(self, command: np.ndarray) -> np.ndarray:
         command = np.asarray(command, float)
@@ -156,9 +159,6 @@ class SimRobot:
 
     def _note_contacts(self) -> None:
         """Only the robot can touch anything, so every contact is one of its own."""
-        if self._data.ncon == 0:
-            self.touching_wall = False
-            return
-        obstacle = self._obstacle_geom[self._data.contact.geom].any(axis=1)
-        self.collided |= bool(obstacle.any())
-        self.touching_wall = not obstacle.all()
+        touched = self._data.contact.geom
+        self.collided |= bool(self._obstacle_geom[touched].any())
+        self.touching_wall = bool(self._wall_geom[touched].any())

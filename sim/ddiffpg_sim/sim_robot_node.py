@@ -23,9 +23,9 @@ from visualization_msgs.msg import MarkerArray
 
 from ddiffpg.marker_obstacles import MarkerBook, MarkerObstacle, Pose2
 from ddiffpg.messages_node import EVENTS, LATEST, SENSOR, header, status
-from ddiffpg.observation import RobotState
+from ddiffpg.observation import RobotState, rotation
 from ddiffpg.parameters_node import Parameters, ParameterSpec
-from ddiffpg.readings import planar_pose, rotation
+from ddiffpg.readings import planar_pose
 from ddiffpg.run_node import run
 
 from . import tasks
@@ -35,8 +35,10 @@ from .robot import SimRobot
 ODOM, BASE = "odom", "base_link"
 CATCH_UP = 0.5  # s; a machine that falls further behind than this lets simulated time slip instead
 
+# What takes velocity commands; a robot of joints needs other topics than these.
+BASES = tuple(name for name in tasks.names() if tasks.make(name).spec.action.kind == "base_velocity")
 PARAMETERS = (
-    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed="running"),
+    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=BASES, fixed="running"),
     ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed="running"),
     ParameterSpec("rate", 50.0, "odometry and simulation rate, Hz", low=1.0, high=500.0, fixed="running"),
     ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed="running"),

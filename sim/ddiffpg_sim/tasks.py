@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import pointmaze
+from . import antmaze, pointmaze
 from .task import Task
 
-_FAMILIES: tuple[dict[str, Callable[[], Task]], ...] = (pointmaze.TASKS,)
+_FAMILIES: tuple[dict[str, Callable[[], Task]], ...] = (pointmaze.TASKS, antmaze.TASKS)
 
 
 def _all() -> dict[str, Callable[[], Task]]:

@@ -60,7 +60,7 @@ def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
     assert len(sense(robot, Conditions(1)).points) == 0
 
 
-@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("task", sorted(path.stem for path in POLICIES.glob("*.onnx")))
 def test_the_walls_of_training_block_no_way(task: str) -> None:
     """Whatever the start: a robot that senses nothing but the walls has room to spare for errors of its scan."""
     trained = Policy.load(POLICIES / f"{task}.onnx")

@@ -64,13 +64,13 @@ def test_clearance_by_hand():
 @pytest.mark.parametrize("name", NAMES)
 def test_walls_cover_the_wall_cells_and_nothing_else(name):
     task = maze(name)
-    rows, columns = len(task.maze), len(task.maze[0])
-    row, column = next((r, c) for r in range(rows) for c in range(columns) if task.maze[r][c] == "R")
+    rows, columns = len(task.maze.layout.rows), len(task.maze.layout.rows[0])
+    row, column = next((r, c) for r in range(rows) for c in range(columns) if task.maze.layout.rows[r][c] == "R")
     cells = [(r, c) for r in range(rows) for c in range(columns)]
     centers = np.array([(c - column, r - row) for r, c in cells], float)
     inside = task.clearance(centers) < 0
-    assert inside.tolist() == [task.maze[r][c] == "1" for r, c in cells]
-    assert len(task.free_cells) == (~inside).sum()
+    assert inside.tolist() == [task.maze.layout.rows[r][c] == "1" for r, c in cells]
+    assert len(task.maze.free_cells) == (~inside).sum()
     area = sum(4 * w.half_size[0] * w.half_size[1] for w in task.walls)
     assert area == inside.sum(), "no two boxes overlap"
 
@@ -177,7 +177,7 @@ def test_obstacles_dropped_on_robots_push_nobody_through_a_wall(name, seed):
 
 def obstacles_anywhere(task: PointMaze, rng: np.random.Generator) -> list[Obstacle]:
     """Five boxes and cylinders, any size up to a cell, anywhere where the robot can be."""
-    cells = task.free_cells[rng.integers(len(task.free_cells), size=5)] + rng.uniform(-0.4, 0.4, (5, 2))
+    cells = task.maze.free_cells[rng.integers(len(task.maze.free_cells), size=5)] + rng.uniform(-0.4, 0.4, (5, 2))
     sizes = rng.uniform(0.05, 0.5, 5)
     return [
         Obstacle(i, ("box", "cylinder")[i % 2], (x, y, 0.0), (h, h, 0.2), float(rng.uniform(0, 3)))

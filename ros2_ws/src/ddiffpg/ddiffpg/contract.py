@@ -21,6 +21,7 @@ OBSERVATION_SOURCES = (
     *(f"odom.orientation.{axis}" for axis in "wxyz"),
     *(f"odom.linear_velocity.{axis}" for axis in "xyz"),
     *(f"odom.angular_velocity.{axis}" for axis in "xyz"),
+    *(f"odom.body_angular_velocity.{axis}" for axis in "xyz"),
     "joint.position",
     "joint.velocity",
 )
@@ -40,7 +41,8 @@ class ContractError(ValueError):
 class ObservationField:
     """One number of the observation vector: name, where it is read, unit, joint where it is one's.
 
-    Velocities are in the fixed (odometry) frame, orientation is a unit quaternion.
+    Velocities are in the fixed (odometry) frame where the source does not say ``body``; orientation is a unit
+    quaternion.
     """
 
     name: str

@@ -14,9 +14,28 @@ import numpy as np
 
 from ddiffpg.contract import Contract, ObservationField
 
+UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
+
 
 def _missing(count: int) -> np.ndarray:
     return np.full(count, math.nan)
+
+
+def rotation(orientation: np.ndarray) -> np.ndarray:
+    """Unit quaternion ``[4]`` (w, x, y, z) -> matrix ``[3, 3]`` from the body to the odometry frame.
+
+    NaN throughout where the quaternion is not of unit length.
+    """
+    if not abs(float(np.linalg.norm(orientation)) - 1.0) <= UNIT_TOLERANCE:
+        return np.full((3, 3), np.nan)
+    w, x, y, z = orientation / np.linalg.norm(orientation)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,11 @@ class RobotState:
             if value.shape != (count,):
                 raise ValueError(f"RobotState.{name} has shape {value.shape}: expected ({count},)")
             object.__setattr__(self, name, value)
+
+    @property
+    def body_angular_velocity(self) -> np.ndarray:
+        """``angular_velocity [3]`` (rad/s) in the body's frame, as a gyroscope measures it."""
+        return rotation(self.orientation).T @ self.angular_velocity
 
 
 def observe(contract: Contract, state: RobotState) -> np.ndarray:

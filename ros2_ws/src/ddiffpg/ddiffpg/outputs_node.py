@@ -22,9 +22,8 @@ from ddiffpg.contract import Contract, ContractError
 from ddiffpg.decision import ARRIVED, DRIVE, OFF, Decision
 from ddiffpg.latency import Deadlines, StageTimes
 from ddiffpg.marker_obstacles import MarkerObstacle
-from ddiffpg.observation import RobotState
+from ddiffpg.observation import RobotState, rotation
 from ddiffpg.parameters_node import Parameters, ParameterSpec
-from ddiffpg.readings import rotation
 
 PARAMETERS = (
     ParameterSpec(

@@ -11,33 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ddiffpg.observation import JointState, RobotState
+from ddiffpg.observation import JointState, RobotState, rotation
 
 OCCUPIED = 65  # percent, the threshold of nav2's map server
-UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
 FORESIGHT = 0.2  # s before the first and after the last known state for which its velocities say where the robot was
 
 
 def seconds(stamp: Any) -> float:
     """builtin_interfaces/Time or Duration in seconds."""
     return stamp.sec + stamp.nanosec * 1e-9
-
-
-def rotation(orientation: np.ndarray) -> np.ndarray:
-    """Unit quaternion ``[4]`` (w, x, y, z) -> matrix ``[3, 3]`` from the body to the odometry frame.
-
-    NaN throughout where the quaternion is not of unit length.
-    """
-    if not abs(float(np.linalg.norm(orientation)) - 1.0) <= UNIT_TOLERANCE:
-        return np.full((3, 3), np.nan)
-    w, x, y, z = orientation / np.linalg.norm(orientation)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 def planar_pose(state: RobotState) -> tuple[float, float, float]:

@@ -1,0 +1,215 @@
+"""Ant mazes: a four-legged ant in the four mazes of the DDiffPG paper (arXiv 2406.00681).
+
+Cells are 4 m, walls 2 m high. The ant takes a torque for each of its eight joints at 10 Hz, and observes
+its generalised positions and velocities, but not the goal. Falling over ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import cast
+
+import numpy as np
+
+from ddiffpg.observation import JointState, RobotState, rotation
+from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
+
+from .maze import LAYOUTS, Maze
+from .obstacles import Obstacle, obstacles_xml
+from .task import Task, Wall, Way
+
+# name, where its hip is seen from the torso (signs of x and y), the ankle's axis and range (degrees)
+_LEGS = (
+    ("front_left", (1, 1), (-1, 1), (30, 70)),
+    ("front_right", (-1, 1), (1, 1), (-70, -30)),
+    ("back_left", (-1, -1), (-1, 1), (-70, -30)),
+    ("back_right", (1, -1), (1, 1), (30, 70)),
+)
+JOINTS = tuple(f"{leg}_{joint}" for leg, *_ in _LEGS for joint in ("hip", "ankle"))
+STANDING = np.array([0.0, 0.0, 0.55, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0])  # feet on the floor
+GEAR = 30.0  # N m
+
+_MODEL = """
+<mujoco model="{name}">
+  <compiler autolimits="true" angle="degree" inertiafromgeom="true"/>
+  <option timestep="{timestep}" integrator="RK4"/>
+  <statistic center="{center}" extent="{extent}"/>
+  <visual>
+    <global offwidth="1280" offheight="1280"/>
+    <headlight ambient="0.5 0.5 0.5" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
+  </visual>
+  <default>
+    <geom condim="3" friction="1 0.5 0.5" margin="0.01" contype="0" conaffinity="1"/>
+    <default class="wall"><geom type="box" rgba="0.35 0.38 0.42 1"/></default>
+    <default class="obstacle"><geom rgba="0.85 0.25 0.2 1"/></default>
+    <!-- Group 1: the robot's own scan does not see it. Its parts touch the world and not each other. -->
+    <default class="ant">
+      <geom group="1" contype="1" conaffinity="0" density="5" rgba="0.15 0.4 0.8 1"/>
+      <joint armature="1" damping="1"/>
+      <motor ctrlrange="-1 1" gear="{gear}"/>
+    </default>
+  </default>
+  <worldbody>
+    <geom name="floor" type="plane" size="60 60 1" rgba="0.93 0.93 0.91 1"/>
+    {goals}
+    {walls}
+    {obstacles}
+    <body name="robot" childclass="ant">
+      <freejoint name="base"/>
+      <geom name="torso" type="sphere" size="0.25"/>
+      {legs}
+    </body>
+  </worldbody>
+  <actuator>
+    {motors}
+  </actuator>
+</mujoco>
+"""
+
+_LEG = """<geom type="capsule" size="0.08" fromto="0 0 0 {x} {y} 0"/>
+      <body name="{leg}_leg" pos="{x} {y} 0">
+        <joint name="{leg}_hip" axis="0 0 1" range="-30 30"/>
+        <geom type="capsule" size="0.08" fromto="0 0 0 {x} {y} 0"/>
+        <body name="{leg}_foot" pos="{x} {y} 0">
+          <joint name="{leg}_ankle" axis="{axis}" range="{range}"/>
+          <geom type="capsule" size="0.08" fromto="0 0 0 {foot_x} {foot_y} 0"/>
+        </body>
+      </body>"""
+
+
+@dataclass(frozen=True)
+class AntMaze:
+    """The ant in one maze. It reaches a goal within ``goal_radius`` of it; that ends the episode.
+
+    ``goal_rewards`` are what the goals pay, in the order of ``goals``. It starts standing at rest, its joints
+    up to ``joint_spread`` (rad) from the standing pose, its torso up to ``start_spread`` from the origin in x and y.
+    """
+
+    name: str
+    maze: Maze
+    max_steps: int
+    goal_rewards: tuple[float, ...]
+    start_spread: float = 0.0
+    joint_spread: float = 0.1
+    robot_radius: float = 0.9
+    goal_radius: float = 0.5
+    wall_height: float = 2.0
+    rate_hz: float = 10.0
+    substeps: int = 5
+
+    @cached_property
+    def spec(self) -> TaskSpec:
+        return TaskSpec(
+            name=self.name,
+            robot="ant",
+            rate_hz=self.rate_hz,
+            max_steps=self.max_steps,
+            observation=(*self._positions(), *_velocities()),
+            action=ActionSpec("joint_effort", tuple(ActionField(j, "N m", -GEAR, GEAR, j) for j in JOINTS)),
+            path=("x", "y"),
+            path_tolerance=0.6 * self.maze.cell,
+        )
+
+    def _positions(self) -> tuple[ObservationField, ...]:
+        (x, y), (half_x, half_y) = self.maze.center, self.maze.half_extent
+        return (
+            ObservationField("x", "odom.position.x", "m", offset=x, scale=half_x),
+            ObservationField("y", "odom.position.y", "m", offset=y, scale=half_y),
+            ObservationField("z", "odom.position.z", "m", offset=0.5, scale=0.5),
+            *(ObservationField(f"q{axis}", f"odom.orientation.{axis}", "1") for axis in "wxyz"),
+            *(ObservationField(j, "joint.position", "rad", 0.0, 1.3, j) for j in JOINTS),
+        )
+
+    # ---- the world -----------------------------------------------------------------------------
+
+    @property
+    def goals(self) -> np.ndarray:
+        return self.maze.goals
+
+    @property
+    def walls(self) -> tuple[Wall, ...]:
+        return self.maze.walls
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return self.maze.ways
+
+    def clearance(self, points: np.ndarray) -> np.ndarray:
+        return self.maze.clearance(points)
+
+    def model_xml(self, obstacles: Sequence[Obstacle] = ()) -> str:
+        x, y = self.maze.center
+        return _MODEL.format(
+            name=self.name,
+            timestep=1.0 / (self.rate_hz * self.substeps),
+            center=f"{x} {y} 0",
+            extent=max(self.maze.half_extent),
+            gear=GEAR,
+            goals=self.maze.goals_xml(self.goal_radius),
+            walls=self.maze.walls_xml(self.wall_height),
+            obstacles=obstacles_xml(obstacles, self.wall_height),
+            legs="\n      ".join(_leg_xml(*leg) for leg in _LEGS),
+            motors="\n    ".join(f'<motor class="ant" name="{j}" joint="{j}"/>' for j in JOINTS),
+        )
+
+    # ---- an episode ----------------------------------------------------------------------------
+
+    def start(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Standing at rest: ``qpos [count, 15]``, ``qvel [count, 14]``."""
+        qpos = np.tile(STANDING, (count, 1))
+        qpos[:, :2] += rng.uniform(-self.start_spread, self.start_spread, (count, 2))
+        qpos[:, 7:] += rng.uniform(-self.joint_spread, self.joint_spread, (count, len(JOINTS)))
+        return qpos, np.zeros((count, 14))
+
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """``obs [N, 29]``: MuJoCo's positions and velocities as they are."""
+        return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
+
+    def control(self, action: np.ndarray) -> np.ndarray:
+        """Torques in N m as shares of what the motors give: ``[N, 8]``."""
+        return action / GEAR
+
+    def robot_state(self, stamp: float, qpos: np.ndarray, qvel: np.ndarray) -> RobotState:
+        """MuJoCo gives the angular velocity in the torso's frame; a state has it in the fixed one."""
+        joints = {j: JointState(float(p), float(v)) for j, p, v in zip(JOINTS, qpos[7:], qvel[6:])}
+        return RobotState(stamp, qpos[:3], qpos[3:7], qvel[:3], rotation(qpos[3:7]) @ qvel[3:6], joints)
+
+    def success(self, qpos: np.ndarray) -> np.ndarray:
+        return self.maze.distances_to_goals(qpos[:, :2]).min(axis=1) < self.goal_radius
+
+    def reward(self, qpos: np.ndarray) -> np.ndarray:
+        reached = self.maze.distances_to_goals(qpos[:, :2]) < self.goal_radius
+        return (reached * np.array(self.goal_rewards)).max(axis=1).astype(np.float32)
+
+
+def _velocities() -> tuple[ObservationField, ...]:
+    return (
+        *(ObservationField(f"v{a}", f"odom.linear_velocity.{a}", "m/s", scale=3.0) for a in "xyz"),
+        *(ObservationField(f"w{a}", f"odom.body_angular_velocity.{a}", "rad/s", scale=6.0) for a in "xyz"),
+        *(ObservationField(f"{j}_velocity", "joint.velocity", "rad/s", 0.0, 12.0, j) for j in JOINTS),
+    )
+
+
+def _leg_xml(leg: str, side: tuple[int, int], axis: tuple[int, int], limits: tuple[int, int]) -> str:
+    x, y = 0.2 * side[0], 0.2 * side[1]
+    return _LEG.format(
+        leg=leg, x=x, y=y, foot_x=2 * x, foot_y=2 * y, axis=f"{axis[0]} {axis[1]} 0", range=f"{limits[0]} {limits[1]}"
+    )
+
+
+_MAX_STEPS = {"v1": 500, "v2": 500, "v3": 700, "v4": 700}
+_REWARDS = {"v1": (10.0,), "v2": (10.0, 20.0), "v3": (10.0, 10.0), "v4": (10.0, 10.0)}
+_START_SPREAD = {"v1": 2.0}
+
+
+def _get(version: str) -> Task:
+    maze = AntMaze(
+        f"antmaze-{version}", Maze(LAYOUTS[version], cell=4.0), _MAX_STEPS[version], _REWARDS[version],
+        _START_SPREAD.get(version, 0.0),
+    )  # fmt: skip
+    return cast(Task, maze)  # to everyone but a type checker a cached property is a property
+
+
+TASKS: dict[str, Callable[[], Task]] = {f"antmaze-{version}": partial(_get, version) for version in LAYOUTS}
