@@ -29,7 +29,7 @@ from ddiffpg_core import clustering
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import load, save
 from ddiffpg_core.clustering import PathLibrary
-from ddiffpg_core.config import Config, ConfigError, ModesConfig, load_preset, override, presets
+from ddiffpg_core.config import Config, ConfigError, ModesConfig, load_preset, override
 from ddiffpg_core.critic import project
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
@@ -47,17 +47,19 @@ SMALL = override(Config(), [
 @pytest.mark.parametrize("task", tasks.names())
 def test_every_tasks_rewards_are_inside_the_atoms_of_its_preset(task):
     maze = tasks.make(task)
-    config = load_preset(task if task in presets() else "quick").critic
-    paid = maze.reward(np.concatenate([maze.goals, [[0.0, 0.0]]]))
-    assert paid.tolist() == [1.0] * len(maze.goals) + [0.0]
-    assert config.value_max >= 1.0
-    # and a goal is told from the same goal a step later
+    config = load_preset(task).critic
+    there, _ = maze.start(np.random.default_rng(0), len(maze.goals) + 1)
+    there[:-1, :2] = maze.goals
+    *paid, nothing = maze.reward(there).tolist()
+    assert nothing == 0.0 and min(paid) >= 1.0
+    assert config.value_max >= max(paid)
+    # and each goal is told from the same goal a step later, and from another that pays more
     atoms = torch.linspace(0, config.value_max, config.atoms)
     certain = torch.zeros(config.atoms)
     certain[0] = 1
-    near, later = (project(certain, torch.tensor(r), torch.tensor(0.0), atoms) for r in (1.0, config.gamma))
-    assert float((near * atoms).sum()) == pytest.approx(1.0, abs=1e-5)
-    assert float((later * atoms).sum()) == pytest.approx(config.gamma, abs=1e-5)
+    for value in {v for goal in paid for v in (goal, goal * config.gamma)}:
+        seen = project(certain, torch.tensor(value), torch.tensor(0.0), atoms)
+        assert float((seen * atoms).sum()) == pytest.approx(value, rel=1e-5)
 
 
 @pytest.mark.parametrize("reward", [10.0, 1.21, -0.1])
