@@ -1,7 +1,8 @@
 """Ant mazes: a four-legged ant in the four mazes of the DDiffPG paper (arXiv 2406.00681).
 
 Cells are 4 m, walls 2 m high. The ant takes a torque for each of its eight joints at 10 Hz, and observes
-its generalised positions and velocities, but not the goal. Falling over ends nothing.
+its generalised positions and velocities, but not the goal. Falling over ends nothing. Sizes, density, joint
+limits and damping are those of the usual ant (gymnasium's Ant); its motors have a fifth of that one's gear.
 """
 
 from __future__ import annotations
