@@ -99,10 +99,15 @@ def table(runs: list[dict]) -> str:
     """One line a run: its learned modes with success / adherence / return."""
     lines = ["| task | seed | minutes | met | modes: success / adherence / return |", "|---|---|---|---|---|"]
     for run in runs:
-        modes = ", ".join(f"{m['success']:.2f} / {m['adherence']:.2f} / {m['return'] or 0.0:.2f}" for m in run["modes"])
+        modes = ", ".join(_shares(mode) for mode in run["modes"])
         met = "yes" if run["met"] else "no"
         lines.append(f"| {run['task']} | {run['seed']} | {run['seconds'] / 60:.1f} | {met} | {modes} |")
     return "\n".join(lines)
+
+
+def _shares(mode: dict) -> str:
+    back = "none to come from" if mode["return"] is None else f"{mode['return']:.2f}"
+    return f"{mode['success']:.2f} / {mode['adherence']:.2f} / {back}"
 
 
 if __name__ == "__main__":
