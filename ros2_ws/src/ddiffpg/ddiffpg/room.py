@@ -37,6 +37,7 @@ class Room:
         self._index = NodeIndex(roadmap.points, rules.radius + rules.margin + rules.spare)
         self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
         self._known = np.flatnonzero(np.isfinite(roadmap.clearance))
+        self._known_points = roadmap.points[self._known]
         self._free = np.maximum(roadmap.clearance[self._known] - rules.tolerance, 0.0)
 
     def at_nodes(self, obstacles: Obstacles) -> np.ndarray:
@@ -48,21 +49,26 @@ class Room:
 
     def at(self, points: np.ndarray, obstacles: Obstacles) -> np.ndarray:
         """At ``points [P, 2]`` close to each other: ``[P]``."""
-        need = self._need_at(points)
-        reach = norm(points - points[0]).max() + need.max()
+        spread = norm(points - points[0]).max()
+        need = self._need_at(points, spread)
+        reach = spread + need.max()
         close = obstacles.points[norm(obstacles.points - points[0]) < reach]
         declared = obstacles.solids.distance(points) - (self._rules.radius + self._rules.margin)
         return np.minimum(declared, nearest_distance(points, close) - need)
 
-    def _need_at(self, points: np.ndarray) -> np.ndarray:
+    def _need_at(self, points: np.ndarray, spread: float) -> np.ndarray:
         """How far a sensed point must be from each of ``points [P, 2]``, in metres: ``[P]``.
 
-        Beside a road the walls of training may be nearer than they are to any of its nodes.
+        No point is farther than ``spread`` (m) from the first. Beside a road the walls of training may be nearer than they are to any of its nodes.
         """
         if not len(self._known):
             return np.full(len(points), self._rules.radius)
-        apart = norm(points[:, None] - self._roadmap.points[self._known])
-        return _sensed_need((self._roadmap.clearance[self._known] - apart).max(axis=1), self._rules)
+        low, high = 0.5 * self._rules.radius, self._rules.radius + self._rules.margin
+        near = norm(self._known_points - points[0]) < self._free + (spread - low)  # others leave no more than `low`
+        if not near.any():
+            return np.full(len(points), low)
+        apart = norm(points[:, None] - self._known_points[near])
+        return np.minimum(np.maximum((self._free[near] - apart).max(axis=1), low), high)
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
@@ -72,9 +78,9 @@ class Room:
         """
         if not len(self._known) or not len(points):
             return np.ones(len(points), bool)
-        reach = norm(self._roadmap.points[self._known] - position)
+        reach = norm(self._known_points - position)
         near = reach < self._free + norm(points - position).max()
-        apart = points[:, None] - self._roadmap.points[self._known[near]]
+        apart = points[:, None] - self._known_points[near]
         return (np.einsum("pni,pni->pn", apart, apart) < self._free[near] ** 2).any(axis=1)
 
 
@@ -125,7 +131,7 @@ class NodeIndex:
 
 
 def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
-    """How far a sensed point must be, in metres, from places that had ``clearance [M]`` in training.
+    """How far a sensed point must be, in metres, from each node, which had ``clearance [M]`` in training.
 
     Nothing of training can have stood within half the robot's radius of a place that the robot passed,
     so that much is needed even where a prototype leans on a wall.
