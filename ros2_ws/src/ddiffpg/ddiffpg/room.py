@@ -59,7 +59,8 @@ class Room:
     def _need_at(self, points: np.ndarray, spread: float) -> np.ndarray:
         """How far a sensed point must be from each of ``points [P, 2]``, in metres: ``[P]``.
 
-        No point is farther than ``spread`` (m) from the first. Beside a road the walls of training may be nearer than they are to any of its nodes.
+        No point is farther than ``spread`` (m) from the first. Beside a road the walls of training may be
+        nearer than they are to any of its nodes.
         """
         if not len(self._known):
             return np.full(len(points), self._rules.radius)
