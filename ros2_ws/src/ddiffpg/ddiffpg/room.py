@@ -64,12 +64,12 @@ class Room:
         """
         if not len(self._known):
             return np.full(len(points), self._rules.radius)
-        low, high = 0.5 * self._rules.radius, self._rules.radius + self._rules.margin
+        low = 0.5 * self._rules.radius
         near = norm(self._known_points - points[0]) < self._free + (spread - low)  # others leave no more than `low`
         if not near.any():
             return np.full(len(points), low)
         apart = norm(points[:, None] - self._known_points[near])
-        return np.minimum(np.maximum((self._free[near] - apart).max(axis=1), low), high)
+        return _bounded((self._free[near] - apart).max(axis=1), self._rules)
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
@@ -132,13 +132,17 @@ class NodeIndex:
 
 
 def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
-    """How far a sensed point must be, in metres, from each node, which had ``clearance [M]`` in training.
+    """How far a sensed point must be, in metres, from each node, which had ``clearance [M]`` in training."""
+    return np.where(np.isfinite(clearance), _bounded(clearance - rules.tolerance, rules), rules.radius)
+
+
+def _bounded(free: np.ndarray, rules: Rules) -> np.ndarray:
+    """What is needed of the room ``free [P]`` (m) that training surely had.
 
     Nothing of training can have stood within half the robot's radius of a place that the robot passed,
     so that much is needed even where a prototype leans on a wall.
     """
-    known = np.clip(clearance - rules.tolerance, 0.5 * rules.radius, rules.radius + rules.margin)
-    return np.where(np.isfinite(clearance), known, rules.radius)
+    return np.minimum(np.maximum(free, 0.5 * rules.radius), rules.radius + rules.margin)
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
