@@ -17,9 +17,9 @@ import numpy as np
 from ddiffpg.observation import JointState, RobotState, rotation
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
 
-from .maze import LAYOUTS, Maze
-from .obstacles import Obstacle, obstacles_xml
-from .task import Task, Wall, Way
+from .maze import LAYOUTS, Maze, MazeTask
+from .obstacles import Obstacle
+from .task import Task
 
 # name, where its hip is seen from the torso (signs of x and y), the ankle's axis and range (degrees)
 _LEGS = (
@@ -81,24 +81,19 @@ _LEG = """<geom type="capsule" size="0.08" fromto="0 0 0 {x} {y} 0"/>
 
 
 @dataclass(frozen=True)
-class AntMaze:
+class AntMaze(MazeTask):
     """The ant in one maze. It reaches a goal within ``goal_radius`` of it; that ends the episode.
 
     ``goal_rewards`` are what the goals pay, in the order of ``goals``. It starts standing at rest, its joints
     up to ``joint_spread`` (rad) from the standing pose, its torso up to ``start_spread`` from the origin in x and y.
     """
 
-    name: str
-    maze: Maze
-    max_steps: int
-    goal_rewards: tuple[float, ...]
-    start_spread: float = 0.0
-    joint_spread: float = 0.1
     robot_radius: float = 0.9
     goal_radius: float = 0.5
     wall_height: float = 2.0
-    rate_hz: float = 10.0
-    substeps: int = 5
+    start_spread: float = 0.0
+    joint_spread: float = 0.1
+    goal_rewards: tuple[float, ...] = (10.0,)
 
     @cached_property
     def spec(self) -> TaskSpec:
@@ -114,10 +109,8 @@ class AntMaze:
         )
 
     def _positions(self) -> tuple[ObservationField, ...]:
-        (x, y), (half_x, half_y) = self.maze.center, self.maze.half_extent
         return (
-            ObservationField("x", "odom.position.x", "m", offset=x, scale=half_x),
-            ObservationField("y", "odom.position.y", "m", offset=y, scale=half_y),
+            *self.place_fields(),
             ObservationField("z", "odom.position.z", "m", offset=0.5, scale=0.5),
             *(ObservationField(f"q{axis}", f"odom.orientation.{axis}", "1") for axis in "wxyz"),
             *(ObservationField(j, "joint.position", "rad", 0.0, 1.3, j) for j in JOINTS),
@@ -125,32 +118,11 @@ class AntMaze:
 
     # ---- the world -----------------------------------------------------------------------------
 
-    @property
-    def goals(self) -> np.ndarray:
-        return self.maze.goals
-
-    @property
-    def walls(self) -> tuple[Wall, ...]:
-        return self.maze.walls
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        return self.maze.ways
-
-    def clearance(self, points: np.ndarray) -> np.ndarray:
-        return self.maze.clearance(points)
-
     def model_xml(self, obstacles: Sequence[Obstacle] = ()) -> str:
-        x, y = self.maze.center
-        return _MODEL.format(
-            name=self.name,
-            timestep=1.0 / (self.rate_hz * self.substeps),
-            center=f"{x} {y} 0",
-            extent=max(self.maze.half_extent),
+        return self.fill(
+            _MODEL,
+            obstacles,
             gear=GEAR,
-            goals=self.maze.goals_xml(self.goal_radius),
-            walls=self.maze.walls_xml(self.wall_height),
-            obstacles=obstacles_xml(obstacles, self.wall_height),
             legs="\n      ".join(_leg_xml(*leg) for leg in _LEGS),
             motors="\n    ".join(f'<motor class="ant" name="{j}" joint="{j}"/>' for j in JOINTS),
         )
@@ -164,10 +136,6 @@ class AntMaze:
         qpos[:, 7:] += rng.uniform(-self.joint_spread, self.joint_spread, (count, len(JOINTS)))
         return qpos, np.zeros((count, 14))
 
-    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-        """``obs [N, 29]``: MuJoCo's positions and velocities as they are."""
-        return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
-
     def control(self, action: np.ndarray) -> np.ndarray:
         """Torques in N m as shares of what the motors give: ``[N, 8]``."""
         return action / GEAR
@@ -176,9 +144,6 @@ class AntMaze:
         """MuJoCo gives the angular velocity in the torso's frame; a state has it in the fixed one."""
         joints = {j: JointState(float(p), float(v)) for j, p, v in zip(JOINTS, qpos[7:], qvel[6:])}
         return RobotState(stamp, qpos[:3], qpos[3:7], qvel[:3], rotation(qpos[3:7]) @ qvel[3:6], joints)
-
-    def success(self, qpos: np.ndarray) -> np.ndarray:
-        return self.maze.distances_to_goals(qpos[:, :2]).min(axis=1) < self.goal_radius
 
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         reached = self.maze.distances_to_goals(qpos[:, :2]) < self.goal_radius
@@ -207,8 +172,8 @@ _START_SPREAD = {"v1": 2.0}
 
 def _get(version: str) -> Task:
     maze = AntMaze(
-        f"antmaze-{version}", Maze(LAYOUTS[version], cell=4.0), _MAX_STEPS[version], _REWARDS[version],
-        _START_SPREAD.get(version, 0.0),
+        f"antmaze-{version}", Maze(LAYOUTS[version], cell=4.0), _MAX_STEPS[version],
+        start_spread=_START_SPREAD.get(version, 0.0), goal_rewards=_REWARDS[version],
     )  # fmt: skip
     return cast(Task, maze)  # to everyone but a type checker a cached property is a property
 

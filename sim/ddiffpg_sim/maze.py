@@ -6,11 +6,15 @@ starts, G are goals, 1 is wall.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ddiffpg_core.spec import ObservationField
+
+from .obstacles import Obstacle, obstacles_xml
 from .task import Wall, Way
 
 Cell = tuple[int, int]
@@ -159,6 +163,68 @@ class Maze:
         (x0, y0), (x1, y1) = (self._point(corner) for corner in block)
         half = ((x1 - x0 + self.cell) / 2, (y1 - y0 + self.cell) / 2)
         return Wall(((x0 + x1) / 2, (y0 + y1) / 2), half)
+
+
+@dataclass(frozen=True)
+class MazeTask:
+    """What every robot's task in a maze shares. A goal is reached within ``goal_radius`` (m), which ends the episode.
+
+    The robot's x and y come first in ``qpos``.
+    """
+
+    name: str
+    maze: Maze
+    max_steps: int
+    robot_radius: float
+    goal_radius: float
+    wall_height: float
+    start_spread: float
+    rate_hz: float = 10.0
+    substeps: int = 5
+
+    @property
+    def goals(self) -> np.ndarray:
+        return self.maze.goals
+
+    @property
+    def walls(self) -> tuple[Wall, ...]:
+        return self.maze.walls
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return self.maze.ways
+
+    def clearance(self, points: np.ndarray) -> np.ndarray:
+        return self.maze.clearance(points)
+
+    def success(self, qpos: np.ndarray) -> np.ndarray:
+        return self.maze.distances_to_goals(qpos[:, :2]).min(axis=1) < self.goal_radius
+
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """``obs [N, nq + nv]``: MuJoCo's positions and velocities as they are."""
+        return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
+
+    def place_fields(self) -> tuple[ObservationField, ObservationField]:
+        """x and y, by the size of the maze."""
+        (x, y), (half_x, half_y) = self.maze.center, self.maze.half_extent
+        return (
+            ObservationField("x", "odom.position.x", "m", offset=x, scale=half_x),
+            ObservationField("y", "odom.position.y", "m", offset=y, scale=half_y),
+        )
+
+    def fill(self, model: str, obstacles: Sequence[Obstacle], **own: object) -> str:
+        """``model`` (MJCF with gaps) with the maze, the obstacles and what is the robot's ``own``."""
+        x, y = self.maze.center
+        return model.format(
+            name=self.name,
+            timestep=1.0 / (self.rate_hz * self.substeps),
+            center=f"{x} {y} 0",
+            extent=max(self.maze.half_extent),
+            goals=self.maze.goals_xml(self.goal_radius),
+            walls=self.maze.walls_xml(self.wall_height),
+            obstacles=obstacles_xml(obstacles, self.wall_height),
+            **own,
+        )
 
 
 def _blocks(rows: tuple[str, ...]) -> list[tuple[Cell, Cell]]:

@@ -15,9 +15,9 @@ import numpy as np
 from ddiffpg.observation import RobotState
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
 
-from .maze import LAYOUTS, Maze
-from .obstacles import Obstacle, obstacles_xml
-from .task import Task, Wall, Way
+from .maze import LAYOUTS, Maze, MazeTask
+from .obstacles import Obstacle
+from .task import Task
 
 _MODEL = """
 <mujoco model="{name}">
@@ -61,33 +61,26 @@ _MODEL = """
 
 
 @dataclass(frozen=True)
-class PointMaze:
+class PointMaze(MazeTask):
     """The base in one maze. It reaches a goal within ``goal_radius`` of it; that pays 1 and ends the episode.
 
     It starts at rest, up to ``start_spread`` from the origin in x and in y.
     """
 
-    name: str
-    maze: Maze
-    max_steps: int
     robot_radius: float = 0.1
     goal_radius: float = 0.3
-    start_spread: float = 0.1
     wall_height: float = 0.5
-    rate_hz: float = 10.0
-    substeps: int = 5
+    start_spread: float = 0.1
 
     @cached_property
     def spec(self) -> TaskSpec:
-        (x, y), (half_x, half_y) = self.maze.center, self.maze.half_extent
         return TaskSpec(
             name=self.name,
             robot="pointbase",
             rate_hz=self.rate_hz,
             max_steps=self.max_steps,
             observation=(
-                ObservationField("x", "odom.position.x", "m", offset=x, scale=half_x),
-                ObservationField("y", "odom.position.y", "m", offset=y, scale=half_y),
+                *self.place_fields(),
                 ObservationField("vx", "odom.linear_velocity.x", "m/s"),
                 ObservationField("vy", "odom.linear_velocity.y", "m/s"),
             ),
@@ -101,43 +94,14 @@ class PointMaze:
 
     # ---- the world -----------------------------------------------------------------------------
 
-    @property
-    def goals(self) -> np.ndarray:
-        return self.maze.goals
-
-    @property
-    def walls(self) -> tuple[Wall, ...]:
-        return self.maze.walls
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        return self.maze.ways
-
-    def clearance(self, points: np.ndarray) -> np.ndarray:
-        return self.maze.clearance(points)
-
     def model_xml(self, obstacles: Sequence[Obstacle] = ()) -> str:
-        x, y = self.maze.center
-        return _MODEL.format(
-            name=self.name,
-            timestep=1.0 / (self.rate_hz * self.substeps),
-            center=f"{x} {y} 0",
-            extent=max(self.maze.half_extent),
-            radius=self.robot_radius,
-            goals=self.maze.goals_xml(self.goal_radius),
-            walls=self.maze.walls_xml(self.wall_height),
-            obstacles=obstacles_xml(obstacles, self.wall_height),
-        )
+        return self.fill(_MODEL, obstacles, radius=self.robot_radius)
 
     # ---- an episode ----------------------------------------------------------------------------
 
     def start(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """At rest near the origin: ``qpos [count, 2]``, ``qvel [count, 2]``."""
         return rng.uniform(-self.start_spread, self.start_spread, (count, 2)), np.zeros((count, 2))
-
-    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-        """``obs [N, 4]``: x, y (m), vx, vy (m/s)."""
-        return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
 
     def control(self, action: np.ndarray) -> np.ndarray:
         """The servo takes the velocity as it is: ``[N, 2]``."""
@@ -152,9 +116,6 @@ class PointMaze:
             linear_velocity=np.array([qvel[0], qvel[1], 0.0]),
             angular_velocity=np.zeros(3),
         )
-
-    def success(self, qpos: np.ndarray) -> np.ndarray:
-        return self.maze.distances_to_goals(qpos).min(axis=1) < self.goal_radius
 
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         return self.success(qpos).astype(np.float32)

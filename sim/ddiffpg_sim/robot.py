@@ -18,8 +18,8 @@ from .task import Task
 
 # What outlives a change of the model: obstacles are not part of it.
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
-# Newer versions of MuJoCo can give the normals of what rays hit, and then want to be told.
 _WORLD_ONLY = np.array([1, 0, 0, 0, 0, 0], np.uint8)  # geometries of group 0: a robot of many bodies has another
+# Newer versions of MuJoCo can give the normals of what rays hit, and then want to be told.
 _NO_NORMALS = {"normal": None} if "normal:" in (mujoco.mj_multiRay.__doc__ or "") else {}
 
 
