@@ -43,9 +43,10 @@ class DDiffPG:
         self.slow_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), config.actor.learning_rate, fused=True)
         self.critic = Critic(size + spec.action_dim, FIRST_MODE, config.critic, self.device)
-        self.novelty = Novelty(size, config.novelty).to(self.device)
+        self.novelty = Novelty(self.features, config.novelty).to(self.device)
         n, e = config.train.num_envs, config.actor.embedding_dim
-        self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device)
+        cell = config.novelty.cell * spec.path_tolerance
+        self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device, cell)
         self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance)
         self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)

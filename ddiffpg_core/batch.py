@@ -110,16 +110,28 @@ class Sampler:
 
     def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, own: torch.Tensor,
                credit: tuple[torch.Tensor, torch.Tensor]) -> Batch:
-        """Rows as tensors: n-step returns towards goals, one step of novelty for exploration."""
+        """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time = self.replay, rows.slot, rows.time
         reward, discount, end = self._returns(rows, *credit)
         x, x_one, x_next = (self.features(replay.obs[slot, at]) for at in (time, time + 1, end))
-        reward[EXPLORE] = self.novelty.reward(x[EXPLORE], x_one[EXPLORE])
-        discount[EXPLORE] = self.critic.gamma
-        x_next[EXPLORE] = x_one[EXPLORE]
+        reward[EXPLORE], discount[EXPLORE], x_next[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
         target = replay.target[kind[:, None], slot, time]
         return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
                      self._home(slot.shape[1]))
+
+    def _novel_returns(self, slot: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """n-step return of novelty from ``slot, time [B]``, its discount, and the state it bootstraps from ``[B, F]``.
+
+        No episode's end ends it: exploring goes on.
+        """
+        replay, n = self.replay, self.novelty.config.n_step
+        length = torch.as_tensor(replay.length, device=slot.device)[slot]
+        at = torch.minimum(time[:, None] + torch.arange(n + 1, device=slot.device), length[:, None])
+        x = self.features(replay.obs[slot[:, None], at])
+        step = at[:, :-1].clamp(max=replay.enters.shape[1] - 1)
+        pays = (at[:, 1:] > at[:, :-1]) & replay.enters[slot[:, None], step]
+        weight = self.critic.gamma ** torch.arange(n, device=slot.device)
+        return (self.novelty.reward(x, pays) * weight).sum(1), self.critic.gamma ** (at[:, -1] - time), x[:, -1]
 
     def _returns(self, rows: Rows, paid: torch.Tensor,
                  cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -61,7 +61,11 @@ class ActorConfig:
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Twin categorical critics, one pair a mode (paper, section 4.3)."""
+    """Twin categorical critics, one pair a mode (paper, section 4.3).
+
+    ``low_start`` is the lowest atom's first logit: at 0 all values begin at half of ``value_max``, which long discounts
+    take long to forget; at 6 they begin near 0.
+    """
 
     hidden: tuple[int, ...] = (128, 128)
     atoms: int = 51
@@ -72,6 +76,7 @@ class CriticConfig:
     n_step: int = 3
     batch_size: int = 256
     min_group_rows: int = 48
+    low_start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,27 @@ class ImproveConfig:
 
 @dataclass(frozen=True)
 class NoveltyConfig:
-    """NovelD on random-network distillation (paper, section 4.2)."""
+    """NovelD on random-network distillation (paper, section 4.2).
+
+    ``sees``: what novelty is of, ``all`` of the observation or the ``path`` alone. ``cell``: where above 0, a step pays
+    only if it enters a cell of the path that the episode has not been in; the cells' edge, in path tolerances.
+    ``n_step``: over how many steps the exploration critic's returns go.
+    """
 
     hidden: tuple[int, ...] = (128, 128)
     features: int = 64
     learning_rate: float = 3e-4
     scale: float = 0.004
-    clip: float = 6.0  # clip * scale / (1 - gamma) is at most critic.value_max
+    clip: float = 6.0  # where every step pays, clip * scale / (1 - gamma) is at most critic.value_max
+    sees: str = "all"
+    cell: float = 0.0
+    n_step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sees not in ("all", "path"):
+            raise ConfigError(f"novelty.sees is {self.sees!r}: expected 'all' or 'path'")
+        if self.n_step < 1:
+            raise ConfigError(f"novelty.n_step is {self.n_step}: expected 1 or more")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ class CriticEnsemble(nn.Module):
         self.weight = nn.ParameterList(
             [nn.Parameter((torch.rand(2 * groups, i, o) * 2 - 1) / math.sqrt(i)) for i, o in zip(widths, widths[1:])])
         self.bias = nn.ParameterList([nn.Parameter(torch.zeros(2 * groups, 1, o)) for o in widths[1:]])
+        with torch.no_grad():
+            self.bias[-1][..., 0] = config.low_start
         self.register_buffer("atoms", torch.linspace(0.0, config.value_max, config.atoms))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ class Features(nn.Module):
     """``obs [..., O]`` in physical units -> ``[..., F]``.
 
     Path columns (positions) are put through sines and cosines of 4 octaves (Tancik et al. 2020), so
-    that a wall between two near places can be learned quickly.
+    that a wall between two near places can be learned quickly. ``path_columns`` are the features made of them.
     """
 
     offset: torch.Tensor
@@ -28,6 +28,7 @@ class Features(nn.Module):
         self.register_buffer("scale", torch.tensor([f.scale for f in spec.observation]))
         self.register_buffer("frequency", 2.0 ** torch.arange(octaves) * math.pi)
         self.size = spec.obs_dim + 2 * octaves * len(self.columns)
+        self.path_columns = [*self.columns, *range(spec.obs_dim, self.size)]
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         x = (obs - self.offset) / self.scale

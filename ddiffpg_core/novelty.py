@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ddiffpg_core.config import NoveltyConfig
+from ddiffpg_core.features import Features
 
 
 class Novelty(nn.Module):
@@ -13,30 +14,35 @@ class Novelty(nn.Module):
 
     spread: torch.Tensor
 
-    def __init__(self, features: int, config: NoveltyConfig) -> None:
+    def __init__(self, features: Features, config: NoveltyConfig) -> None:
         super().__init__()
         self.config = config
-        self.predictor = _mlp(features, config)
-        self.target = _mlp(features, config).requires_grad_(False)
+        self.columns = features.path_columns if config.sees == "path" else list(range(features.size))
+        self.predictor = _mlp(len(self.columns), config)
+        self.target = _mlp(len(self.columns), config).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), config.learning_rate, fused=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [..., F]`` -> ``[...]``."""
+        x = x[..., self.columns]
         return (self.predictor(x) - self.target(x)).norm(dim=-1)
 
     @torch.no_grad()
-    def reward(self, x: torch.Tensor, x_next: torch.Tensor) -> torch.Tensor:
-        """NovelD ``max(n(s') - 0.5 n(s), 0)`` (Zhang et al. 2021), by its running spread, clipped.
+    def reward(self, x: torch.Tensor, pays: torch.Tensor) -> torch.Tensor:
+        """NovelD ``max(n(s') - 0.5 n(s), 0)`` (Zhang et al. 2021) of steps that follow each other, where they pay.
 
-        Scaled so that its discounted sum stays inside the critic's atoms.
+        ``x [B, N + 1, F]``, ``pays [B, N]`` -> ``[B, N]``: by its running spread, clipped, and scaled so that its
+        discounted sum stays inside the critic's atoms.
         """
-        raw = (self(x_next) - 0.5 * self(x)).clamp(min=0)
-        self.spread.lerp_(raw.std(), 0.01)
+        novelty = self(x)
+        raw = (novelty[:, 1:] - 0.5 * novelty[:, :-1]).clamp(min=0) * pays
+        self.spread.lerp_(raw[:, 0].std(), 0.01)
         return (raw / (self.spread + 1e-6)).clamp(max=self.config.clip) * self.config.scale
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
         """One step of the predictor on states ``x [B, F]``; returns the loss."""
+        x = x[..., self.columns]
         loss = nn.functional.mse_loss(self.predictor(x), self.target(x))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

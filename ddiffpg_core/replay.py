@@ -10,7 +10,8 @@ import torch
 
 from ddiffpg_core.spec import Step, TaskSpec
 
-_PER_SLOT = ("obs", "action", "reward", "length", "success", "terminated", "live", "explorer", "mode", "way", "born")
+_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explorer", "mode", "way",
+             "born")
 EXPLORE, FIND, MODE = 0, 1, 2  # which group a stored target action belongs to
 
 
@@ -26,17 +27,21 @@ class Replay:
     """S slots of at most H steps. A slot is open (being filled by one environment), live, or free.
 
     Networks read ``obs``, ``action``, ``reward`` and ``target`` (torch, on the device); what is known of a
-    whole trajectory is kept beside them in numpy.
+    whole trajectory is kept beside them in numpy. ``enters`` marks steps that enter a cell of the path (its edge
+    ``cell`` metres) in which the trajectory has not been before; every step where ``cell`` is 0.
     """
 
-    def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device) -> None:
+    def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device,
+                 cell: float = 0.0) -> None:
         if slots < 2 * num_envs:
             raise ValueError(f"replay.trajectories is {slots}: expected at least twice train.num_envs ({num_envs})")
         h, a, p = spec.max_steps, spec.action_dim, len(spec.path)
         self.columns = spec.path_columns
+        self.cell = cell
         self.obs = torch.zeros(slots, h + 1, spec.obs_dim, device=device)
         self.action = torch.zeros(slots, h, a, device=device)
         self.reward = torch.zeros(slots, h, device=device)
+        self.enters = torch.ones(slots, h, dtype=torch.bool, device=device)
         self.target = torch.zeros(3, slots, h, a, device=device)
         self.length = np.zeros(slots, np.int64)
         self.success = np.zeros(slots, bool)
@@ -65,8 +70,19 @@ class Replay:
         self.target[:, slot, at] = action
         self.reward[slot, at] = torch.as_tensor(step.reward, dtype=torch.float32, device=self.obs.device)
         self.obs[slot, at + 1] = torch.as_tensor(step.final_obs, dtype=torch.float32, device=self.obs.device)
+        if self.cell:
+            self.enters[slot, at] = self._enters(slot, at)
         self.length[slot] += 1
         return np.flatnonzero(step.done)
+
+    def _enters(self, slot: np.ndarray, at: np.ndarray) -> torch.Tensor:
+        """Whether the steps ``at [N]`` of ``slot [N]`` enter a cell for the first time in their trajectories."""
+        times = np.arange(at.max() + 2)
+        path = self.obs[slot[:, None, None], times[:, None], np.array(self.columns)]
+        cells = (path / self.cell).floor()
+        same = (cells == cells[np.arange(len(at)), at + 1][:, None]).all(-1)
+        before = torch.as_tensor(times <= at[:, None], device=path.device)
+        return ~(same & before).any(1)
 
     def close(self, env: int, step: Step) -> int:
         """End the trajectory of environment ``env``; returns its slot."""

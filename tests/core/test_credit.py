@@ -89,16 +89,19 @@ def test_many_at_once_are_judged_as_one_by_one():
 # ---- batches --------------------------------------------------------------------------------------
 
 
+NOVELTY = NoveltyConfig(hidden=(8,), features=4)
+
+
 class Table:
     """A memory of hand-written trajectories, and batches drawn from it: n = 3, gamma = 0.5."""
 
-    def __init__(self, max_steps: int = STEPS) -> None:
+    def __init__(self, max_steps: int = STEPS, novelty: NoveltyConfig = NOVELTY) -> None:
         spec = plane(max_steps)
         torch.manual_seed(0)
         self.replay = memory(spec, slots=40)
         self.credit = Credit(40, max_steps, TOLERANCE)
         self.features = Features(spec)
-        self.novelty = Novelty(self.features.size, NoveltyConfig(hidden=(8,), features=4))
+        self.novelty = Novelty(self.features, novelty)
         self.critic = CriticConfig(gamma=0.5, n_step=3, batch_size=64, min_group_rows=400)
         self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, self.critic, SHARES)
 
@@ -165,6 +168,27 @@ def test_exploration_is_paid_for_novelty_one_step_at_a_time():
     config, spread = table.novelty.config, table.novelty.spread
     expected = ((there - 0.5 * here).clamp(min=0) / (spread + 1e-6)).clamp(max=config.clip) * config.scale
     torch.testing.assert_close(batch.reward[EXPLORE], expected.detach())
+
+
+def test_exploration_over_several_steps_by_hand():
+    # discount 0.5; only steps into new cells pay, and nothing beyond the end
+    table = Table(novelty=NoveltyConfig(hidden=(8,), features=4, n_step=3, cell=1.0))
+    slot = table.add(STRAIGHT, -1)
+    table.replay.enters[slot, 1] = False
+    batch = table.draw()
+    x = table.features(table.replay.obs[slot, : len(STRAIGHT)])
+    novel = table.novelty(x).detach()
+    raw = (novel[1:] - 0.5 * novel[:-1]).clamp(min=0) * table.replay.enters[slot, : len(STRAIGHT) - 1]
+    config, spread = table.novelty.config, table.novelty.spread
+    paid = (raw / (spread + 1e-6)).clamp(max=config.clip) * config.scale
+    paid = [*paid.tolist(), 0.0, 0.0]
+    last = len(STRAIGHT) - 1
+    seen = table.seen(batch, EXPLORE, slot)
+    assert set(seen) == set(range(last))
+    for t, (reward, discount, point) in seen.items():
+        assert reward == pytest.approx(paid[t] + 0.5 * paid[t + 1] + 0.25 * paid[t + 2], abs=2e-6)
+        assert discount == 0.5 ** min(3, last - t)
+        assert point == tuple(STRAIGHT[min(t + 3, last)])
 
 
 def test_the_other_critics_are_paid_for_the_task_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ def random_target(groups: int, rows: int, seed: int) -> tuple[torch.Tensor, torc
     g = torch.Generator().manual_seed(seed)
     logits = torch.randn(groups, rows, SMALL.atoms, generator=g)
     return torch.randn(groups, rows, 3, generator=g), logits.softmax(-1)
+
+
+def test_values_begin_low_where_asked():
+    x = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0))
+    middle, low = (critic(2, config=replace(SMALL, low_start=start)).online.value(x) for start in (0.0, 6.0))
+    assert middle.min() > 0.3 and middle.max() < 0.7
+    assert low.max() < 0.05
 
 
 # ---- projection -----------------------------------------------------------------------------------

@@ -35,6 +35,16 @@ def test_at_a_time_limit_the_last_state_is_kept_and_not_the_next_start():
     assert replay.obs[replay.open[0], 0].tolist() == list(NEXT_START)
 
 
+def test_steps_that_enter_a_cell_for_the_first_time_are_marked():
+    replay = Replay(plane(8), 8, 1, 5, torch.device("cpu"), cell=1.0)
+    # cells of a metre: stays, enters, comes back, enters the third, leaves it for the second
+    path = [(0.2, 0.2), (0.8, 0.2), (1.2, 0.2), (0.3, 0.3), (0.3, 1.5), (1.7, 0.9)]
+    slot = play(replay, path, goal=False)
+    assert replay.enters[slot, :5].tolist() == [False, True, False, True, False]
+    again = play(replay, [NEXT_START, (1.2, 0.2), (1.3, 0.2)], goal=False)  # another trajectory begins anew
+    assert replay.enters[again, :2].tolist() == [True, False]
+
+
 def test_success_and_termination_are_two_things():
     replay = memory(plane())
     replay.start(torch.zeros(1, 2), np.array([True]))
