@@ -1,12 +1,15 @@
-"""How fast is BatchedEnv? Against MuJoCo's own rollout and against gymnasium's AsyncVectorEnv, in one run.
+"""How fast is BatchedEnv? Against MuJoCo's own rollout and gymnasium's AsyncVectorEnv, for every task, in one run.
 
-    python benchmarks/sim.py [--task pointmaze-v1] [--envs 64 256] [--threads 1 2] [--rounds 7] [--json FILE|-]
+    python benchmarks/sim.py [--tasks pointmaze-v1 ...] [--envs 64 256] [--threads 1 2] [--json FILE|-]
+    python benchmarks/sim.py --table            # the recorded result as Markdown, measuring nothing
 
 The two of a comparison take turns step by step, with the same task, batch, start and actions. A round's
 figure is its median step, so that a step during which the machine did something else does not count; the
 ratio is the median over rounds.
 ``rollout``: ``mujoco.rollout`` on the same model, threads and batch at one control step a call, outputs
-allocated beforehand, checks skipped. ``async``: one process an environment around the same task.
+allocated beforehand, checks skipped. ``async``: one process an environment around the same task. The first task of
+each family is also measured from 1 to 4096 environments (``--grow``). All of it takes about five minutes on two
+cores; ``--seconds`` is how long one comparison may take.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,21 +38,39 @@ import ddiffpg_sim.gym_env  # noqa: E402, F401 (registers the tasks)
 from ddiffpg_sim import tasks  # noqa: E402
 from ddiffpg_sim.batch import BatchedEnv  # noqa: E402
 
+RESULT = ROOT / "benchmarks" / "results" / "sim.json"
 HELD = 8  # steps that a random action is held, so that the robots get somewhere and meet walls
+STEPS = (3, 100)  # fewest and most of a round
+SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 
 
 @dataclass(frozen=True)
 class Result:
     """Control steps a second (median over rounds) of one candidate, and the batched environment's ratio to it."""
 
+    task: str
     other: str
     envs: int
     threads: int
+    steps: int
     batched_steps_per_s: float
     other_steps_per_s: float
     ratio: float
     ratio_lowest: float
     ratio_highest: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many rounds a comparison has, and how many seconds they may take together."""
+
+    rounds: int
+    seconds: float
+
+    def steps(self, one_step: float) -> int:
+        """Of a round, where one step of both takes so many seconds."""
+        fitting = int(self.seconds / (self.rounds + 1) / one_step)
+        return min(max(fitting, STEPS[0]), STEPS[1])
 
 
 class RawRollout:
@@ -78,8 +100,8 @@ class RawRollout:
         self._pool.close()
 
 
-def take_turns(one, other, ones: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Seconds of the median step of each, which get their own inputs ``[T, ...]`` one by one, in turn."""
+def take_turns(one, other, ones: Iterable, others: Iterable) -> tuple[float, float]:
+    """Seconds of the median step of each, which get their own inputs one by one, in turn."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn, inputs in enumerate(zip(ones, others)):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
@@ -89,80 +111,145 @@ def take_turns(one, other, ones: np.ndarray, others: np.ndarray) -> tuple[float,
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
-def random_actions(rng: np.random.Generator, steps: int, envs: int, dim: int) -> np.ndarray:
-    """``[T, N, A]`` float32, each held for HELD steps."""
-    coarse = rng.uniform(-1, 1, (-(-steps // HELD), envs, dim)).astype(np.float32)
-    return np.repeat(coarse, HELD, axis=0)[:steps]
+def random_actions(task, seed: int, steps: int, envs: int) -> np.ndarray:
+    """``[T, N, A]`` float32 over all that the robot may do, each held for HELD steps."""
+    action = task.spec.action
+    coarse = np.random.default_rng(seed).uniform(-1, 1, (-(-steps // HELD), envs, task.spec.action_dim))
+    return np.repeat(action.to_physical(coarse).astype(np.float32), HELD, axis=0)[:steps]
 
 
-def against_rollout(task, envs: int, threads: int, rounds: int, steps: int) -> Result:
+def inputs_of(env: BatchedEnv, actions: np.ndarray) -> list[np.ndarray]:
+    """What the environment gives MuJoCo for each of ``actions [T, N, A]``: ``[N, substeps, nu]``."""
+    controls = []
+    for action in actions:
+        env.step(action)
+        controls.append(env._control.copy())
+    return controls
+
+
+def seconds_of_a_step(env: BatchedEnv) -> float:
+    """The second of two steps: the first makes MuJoCo's buffers."""
+    actions = random_actions(env.task, 0, 2, env.num_envs)
+    env.step(actions[0])
+    began = time.perf_counter()
+    env.step(actions[1])
+    return time.perf_counter() - began
+
+
+def against_rollout(task, envs: int, threads: int, effort: Effort) -> Result:
     env, raw = BatchedEnv(task, envs, threads), RawRollout(task, envs, threads)
+    steps = effort.steps(3 * seconds_of_a_step(env))  # once for the inputs, once each
     pairs = []
-    for index in range(rounds + 1):
-        actions = random_actions(np.random.default_rng(index), steps, envs, task.spec.action_dim)
-        controls = np.repeat(actions[:, :, None], task.substeps, axis=2).astype(float)
-        env.reset(index)
+    for seed in range(effort.rounds + 1):
+        actions = random_actions(task, seed, steps, envs)
+        env.reset(seed)
+        controls = inputs_of(env, actions)
+        env.reset(seed)
         raw.reset(env.state_dict()["physics"])
         pairs.append(take_turns(env, raw, actions, controls))
     env.close()
     raw.close()
-    return summarise("rollout", envs, threads, pairs[1:])
+    return summarise(task, "rollout", (envs, threads, steps), pairs[1:])
 
 
-def against_async(task, envs: int, threads: int, rounds: int, steps: int) -> Result:
+def against_async(task, envs: int, threads: int, effort: Effort) -> Result:
     env = BatchedEnv(task, envs, threads)
     other = gymnasium.make_vec(f"ddiffpg/{task.spec.name}", num_envs=envs, vectorization_mode="async")
+    steps = effort.steps(8 * seconds_of_a_step(env))
     pairs = []
-    for index in range(rounds + 1):
-        actions = random_actions(np.random.default_rng(index), steps, envs, task.spec.action_dim)
-        env.reset(index)
-        other.reset(seed=index)
+    for seed in range(effort.rounds + 1):
+        actions = random_actions(task, seed, steps, envs)
+        env.reset(seed)
+        other.reset(seed=seed)
         pairs.append(take_turns(env, other, actions, actions))
     env.close()
     other.close()
-    return summarise("async", envs, threads, pairs[1:])
+    return summarise(task, "async", (envs, threads, steps), pairs[1:])
 
 
-def summarise(other: str, envs: int, threads: int, pairs: list[tuple[float, float]]) -> Result:
-    ratios = [theirs / ours for ours, theirs in pairs]
+def summarise(task, other: str, size: tuple[int, int, int], pairs: list[tuple[float, float]]) -> Result:
+    ratios, envs = [theirs / ours for ours, theirs in pairs], size[0]
     ours, theirs = (statistics.median(column) for column in zip(*pairs))
-    return Result(other, envs, threads, envs / ours, envs / theirs, statistics.median(ratios), min(ratios), max(ratios))
+    spread = (statistics.median(ratios), min(ratios), max(ratios))
+    return Result(task.spec.name, other, *size, envs / ours, envs / theirs, *spread)
+
+
+def families() -> list[str]:
+    """The first task of each family (``pointmaze-v1`` of all point mazes)."""
+    first: dict[str, str] = {}
+    for name in tasks.names():
+        first.setdefault(name.partition("-")[0], name)
+    return list(first.values())
+
+
+def measure(args: argparse.Namespace) -> list[Result]:
+    """All comparisons that were asked for, each told as soon as it is there."""
+    effort, most = Effort(args.rounds, args.seconds), max(args.threads)
+    wanted = [(against_rollout, name, n, t) for name in args.tasks for n in args.envs for t in args.threads]
+    wanted += [(against_async, name, args.async_envs, most) for name in args.tasks]
+    wanted += [(against_rollout, name, n, most) for name in args.grow for n in SIZES]
+    results = []
+    for compare, name, envs, threads in dict.fromkeys(wanted):
+        r = compare(tasks.make(name), envs, threads, effort)
+        results.append(r)
+        print(
+            f"{r.task:14s} {r.other:8s} envs {r.envs:4d} threads {r.threads}: batched {r.batched_steps_per_s:9.0f}/s, "
+            f"other {r.other_steps_per_s:9.0f}/s, ratio {r.ratio:.2f} ({r.ratio_lowest:.2f} to {r.ratio_highest:.2f})",
+            file=sys.stderr,
+        )
+    return results
+
+
+def table(results: list[dict]) -> str:
+    """Two tables: the ratios of every task, and how steps a second grow with the number of environments."""
+    cells = {(r["task"], r["other"], r["envs"], r["threads"]): r for r in results}
+    names, threads = sorted({r["task"] for r in results}), max(r["threads"] for r in results)
+    lines = ["| task | rollout, 64 | rollout, 256 | AsyncVectorEnv, 64 |", "|---|---|---|---|"]
+    for name in names:
+        found = [cells.get((name, *key, threads)) for key in (("rollout", 64), ("rollout", 256), ("async", 64))]
+        lines.append(f"| {name} | " + " | ".join(f"{r['ratio']:.2f}" if r else "" for r in found) + " |")
+    lines += ["", "| environments | " + " | ".join(map(str, SIZES)) + " |", "|---" * (len(SIZES) + 1) + "|"]
+    for name in names:
+        found = [cells.get((name, "rollout", n, threads)) for n in SIZES]
+        if all(found):
+            shown = (f"{r['batched_steps_per_s']:,.0f} ({r['ratio']:.2f})" for r in found if r)
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="pointmaze-v1", choices=tasks.names())
+    parser.add_argument("--tasks", nargs="+", default=tasks.names(), choices=tasks.names(), metavar="TASK")
     parser.add_argument("--envs", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=100, help="control steps a round")
+    parser.add_argument("--grow", nargs="*", default=families(), choices=tasks.names(), metavar="TASK",
+                        help="measured from 1 to 4096 environments (default: the first of each family)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.5, help="for one comparison (default 2.5)")
     parser.add_argument("--async-envs", type=int, default=64, help="batch for the comparison with AsyncVectorEnv")
+    parser.add_argument("--table", action="store_true", help="print the recorded result as Markdown and end")
     parser.add_argument("--json", help="file for the result, - for standard output")
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
-    task = tasks.make(args.task)
-    results = [
-        against_rollout(task, envs, threads, args.rounds, args.steps) for envs in args.envs for threads in args.threads
-    ]
-    results += [against_async(task, args.async_envs, threads, args.rounds, args.steps) for threads in args.threads]
-    for r in results:
-        print(
-            f"{r.other:8s} envs {r.envs:4d} threads {r.threads}: batched {r.batched_steps_per_s:9.0f}/s, "
-            f"other {r.other_steps_per_s:9.0f}/s, ratio {r.ratio:.2f} ({r.ratio_lowest:.2f} to {r.ratio_highest:.2f})",
-            file=sys.stderr,
-        )
+    if args.table:
+        print(table(json.loads(RESULT.read_text())["results"]))
+        return
+    cores = len(os.sched_getaffinity(0))
+    if max(args.threads) > cores:
+        print(f"--threads {max(args.threads)} is more than this machine's {cores} cores", file=sys.stderr)
+    results = measure(args)
     machine = {
         "python": platform.python_version(),
         "mujoco": mujoco.__version__,
         "gymnasium": gymnasium.__version__,
         "machine": platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cores,
         "load_average_1_min": os.getloadavg()[0],
     }
-    report = {"task": args.task, "rounds": args.rounds, "steps": args.steps, **machine}
+    report = {"rounds": args.rounds, "seconds": args.seconds, **machine}
     text = json.dumps({**report, "results": [asdict(r) for r in results]}, indent=2)
     if args.json == "-":
         print(text)

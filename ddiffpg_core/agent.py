@@ -12,10 +12,10 @@ from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
-from ddiffpg_core.critic import Critic, CriticEnsemble
+from ddiffpg_core.critic import Critic, project
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
-from ddiffpg_core.improve import improve
+from ddiffpg_core.improve import climb
 from ddiffpg_core.modes import Change, ModeBank
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import direct, way
@@ -178,12 +178,10 @@ class DDiffPG:
     def update(self) -> dict[str, torch.Tensor]:
         """One multimodal batch: critics, action improvement, actor, novelty (paper, algorithm 1)."""
         batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
-        next_action, start = self._sample_actions(batch)
-        target = self.critic.target_distribution(
-            torch.cat([batch.x_next, next_action], -1), batch.reward, batch.discount)
+        next_action, away = self._sample_actions(batch)
+        target, start = self._target(batch, next_action), self._start(batch, away)
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
-        better = improve(start, lambda a: self.critic.online.value(torch.cat([batch.x, a], -1)),
-                         self.config.improve)
+        better = climb(start, self.critic.online.at(batch.x).gradient, self.config.improve)
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
         novelty_loss = self.novelty.update(batch.x_one[:FIRST_MODE].flatten(0, 1))
@@ -208,30 +206,35 @@ class DDiffPG:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.fade
 
-    @torch.no_grad()
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Actions at the next states, and where improvement starts from, both ``[G, B, A]``.
-
-        The actor's own samples, and what is stored; but off a mode's way the best of the actor's and a few
-        random ones: there is no way to stay true to there, and local steps would not find that back is better.
-        """
+        """The actor's own at the next states ``[G, B, A]``, and at those states that lie off a mode's way."""
         home, b = batch.home, batch.x.shape[1]
         x = torch.cat([batch.x_next, batch.x[:, home:]], 1)
         embedding = torch.cat([batch.embedding, batch.embedding[:, home:]], 1)
         next_action, away = self.actor.sample(x, embedding, self.noise).split([b, b - home], 1)
-        next_away = self._best(self.critic.target, batch.x_next[:, home:], next_action[:, home:])
-        away = self._best(self.critic.online, batch.x[:, home:], away)
-        start = torch.cat([batch.target[:, :home], away], 1)
-        return torch.cat([next_action[:, :home], next_away], 1), torch.where(batch.own[..., None], batch.target, start)
+        return next_action, away
 
-    def _best(self, critic: CriticEnsemble, x: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """The best of ``action [G, B, A]`` and ``improve.candidates`` random ones at ``x [G, B, F]``."""
-        count = self.config.improve.candidates
-        other = torch.rand((*action.shape[:2], count, action.shape[2]), generator=self.noise, device=self.device)
-        every = torch.cat([action[:, :, None], 2.0 * other - 1.0], 2)
-        wide = x[:, :, None].expand(-1, -1, count + 1, -1)
-        value = critic.value(torch.cat([wide, every], -1).flatten(1, 2)).unflatten(1, every.shape[1:3])
-        return every.gather(2, value.argmax(2)[..., None, None].expand(-1, -1, 1, every.shape[3])).squeeze(2)
+    def _target(self, batch: Batch, next_action: torch.Tensor) -> torch.Tensor:
+        """What the critics are to say ``[G, B, atoms]``: of the actor's next action, off its way of the best of a few.
+
+        There is no way to stay true to there, and local steps would not find that back is better.
+        """
+        home, critic = batch.home, self.critic.target
+        near = critic.at(batch.x_next[:, :home]).lower(next_action[:, :home])
+        _, far = critic.at(batch.x_next[:, home:]).best(self._candidates(next_action[:, home:]))
+        return project(torch.cat([near, far], 1), batch.reward, batch.discount, critic.atoms)
+
+    def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
+        """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
+        best, _ = self.critic.online.at(batch.x[:, batch.home:]).best(self._candidates(away))
+        start = torch.cat([batch.target[:, :batch.home], best], 1)
+        return torch.where(batch.own[..., None], batch.target, start)
+
+    def _candidates(self, action: torch.Tensor) -> torch.Tensor:
+        """``action [G, B, A]`` and ``improve.candidates`` random ones beside it: ``[G, B, C, A]``."""
+        shape = (*action.shape[:2], self.config.improve.candidates, action.shape[2])
+        other = torch.rand(shape, generator=self.noise, device=self.device)
+        return torch.cat([action[:, :, None], 2.0 * other - 1.0], 2)
 
     def _store(self, batch: Batch, better: torch.Tensor) -> None:
         """Improvement goes on from here the next time (paper, section 4.1)."""

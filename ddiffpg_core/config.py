@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+MATMUL = ("float32", "reduced")
+
 
 class ConfigError(ValueError):
     """A setting is unknown or has a wrong value: names the key, the value and what was expected."""
@@ -40,8 +42,11 @@ class TrainConfig:
     checkpoint_every: int = 500
     fade_from: float = 0.7
     device: str = "cpu"
+    matmul: str = MATMUL[0]
 
     def __post_init__(self) -> None:
+        if self.matmul not in MATMUL:
+            raise ConfigError(f"train.matmul is {self.matmul!r}: expected {' or '.join(MATMUL)}")
         for name in ("iterations", "num_envs", "recluster_every", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: expected 1 or more")

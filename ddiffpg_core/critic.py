@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ddiffpg_core.action_value import ActionValue
 from ddiffpg_core.config import CriticConfig
 
 
@@ -39,7 +40,11 @@ class CriticEnsemble(nn.Module):
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
-        return (self(x).softmax(-1) * self.atoms).sum(-1).amin(1)
+        return (self(x).softmax(-1) @ self.atoms).amin(1)
+
+    def at(self, x: torch.Tensor) -> ActionValue:
+        """What actions are worth at features ``x [G, B, F]``, as the networks are now."""
+        return ActionValue(list(zip(self.weight, self.bias)), self.atoms, x)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""
@@ -96,18 +101,6 @@ class Critic:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), self.config.tau)
         return loss.detach()
-
-    @torch.no_grad()
-    def target_distribution(self, x_next: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor) -> torch.Tensor:
-        """Categorical projection of ``reward + discount * Z(s', a')`` (Bellemare et al. 2017) -> ``[G, B, atoms]``.
-
-        ``Z`` is the distribution of the head with the smaller mean: an element-wise minimum of two
-        distributions would not be one. ``discount [G, B]`` is zero where the episode terminated.
-        """
-        probability = self.target(x_next).softmax(-1)
-        mean = (probability * self.target.atoms).sum(-1)
-        lower = torch.where((mean[:, 0] < mean[:, 1])[..., None], probability[:, 0], probability[:, 1])
-        return project(lower, reward, discount, self.target.atoms)
 
 
 def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor,

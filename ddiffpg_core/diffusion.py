@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ddiffpg_core.config import ActorConfig
 
@@ -33,17 +35,29 @@ class DiffusionActor(nn.Module):
         self.register_buffer("beta", beta)
         self.register_buffer("keep", keep)
         self.register_buffer("keep_before", torch.cat([torch.ones(1), keep[:-1]]))
+        # as plain numbers: reading one from a GPU waits for all that it has to do
+        self._schedule = [(float(keep[k]), *self.coefficients(k)) for k in range(self.steps)]
 
     def epsilon(self, noisy: torch.Tensor, step: torch.Tensor, x: torch.Tensor,
                 embedding: torch.Tensor) -> torch.Tensor:
         """The noise in ``noisy [..., A]`` at ``step [...]``, given features ``x [..., F]``, embedding ``[..., E]``."""
         return self.net(torch.cat([x, noisy, embedding, self.time[step]], -1))
 
-    def _clean(self, noisy: torch.Tensor, k: int, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """The estimate of the clean action at denoising step ``k``, clamped to ±1."""
-        step = torch.full(noisy.shape[:-1], k, device=noisy.device)
-        eps = self.epsilon(noisy, step, x, embedding)
-        return ((noisy - (1 - self.keep[k]).sqrt() * eps) / self.keep[k].sqrt()).clamp(-1, 1)
+    def denoiser(self, x: torch.Tensor, embedding: torch.Tensor) -> Callable[[torch.Tensor, int], torch.Tensor]:
+        """:meth:`epsilon` at one step ``(noisy, k)``: what stays the same at every step is worked out once."""
+        first, *rest = self.net
+        sizes = (x.shape[-1], self.action_dim, embedding.shape[-1], self.time.shape[1])
+        of_x, of_noisy, of_embedding, of_time = first.weight.split(sizes, 1)
+        given = functional.linear(x, of_x, first.bias) + functional.linear(embedding, of_embedding)
+        of_step = functional.linear(self.time, of_time)
+
+        def epsilon(noisy: torch.Tensor, k: int) -> torch.Tensor:
+            hidden = given + functional.linear(noisy, of_noisy, of_step[k])
+            for layer in rest:
+                hidden = layer(hidden)
+            return hidden
+
+        return epsilon
 
     @property
     def noise_dim(self) -> int:
@@ -66,12 +80,12 @@ class DiffusionActor(nn.Module):
 
     def states(self, noise: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> list[torch.Tensor]:
         """The state ``[..., A]`` after each denoising step of :meth:`from_noise`, not clamped."""
-        parts = noise.split(self.action_dim, -1)
+        parts, epsilon = noise.split(self.action_dim, -1), self.denoiser(x, embedding)
         states = [parts[0]]
         for i, k in enumerate(reversed(range(self.steps))):
-            clean = self._clean(states[-1], k, x, embedding)
-            of_clean, of_state, spread = self.coefficients(k)
-            state = of_clean * clean + of_state * states[-1]
+            keep, of_clean, of_state, spread = self._schedule[k]
+            clean = (states[-1] - math.sqrt(1 - keep) * epsilon(states[-1], k)) / math.sqrt(keep)
+            state = of_clean * clean.clamp(-1, 1) + of_state * states[-1]
             states.append(state + spread * parts[i + 1] if k else state)
         return states[1:]
 

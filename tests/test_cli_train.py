@@ -153,6 +153,13 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "run").exists()
 
 
+def test_more_threads_than_cores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cores = len(os.sched_getaffinity(0))
+    few = ["--set", "train.iterations=2", "--set", "train.eval_every=2", "--set", "train.warmup_iterations=1"]
+    assert train(tmp_path / "run", *SETTINGS, *few, "--set", f"train.sim_threads={cores + 1}") == 0
+    assert f"train.sim_threads is {cores + 1}: this machine has {cores} cores" in capsys.readouterr().err
+
+
 def test_memory_that_does_not_hold_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path / "run", *SETTINGS, "--set", "replay.trajectories=100000000000") == 1
     text = one_line(capsys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -12,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
-from ddiffpg_core import checkpoint
+from ddiffpg_core import checkpoint, precision
 from ddiffpg_core.acting import act_of, known_modes
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy
@@ -64,6 +65,7 @@ def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
     """Train ``run`` to its end, from its last checkpoint where it has one, and draw its pictures."""
     task, config = tasks.make(run.task), run.config
     torch.set_num_threads(config.train.torch_threads)
+    precision.use(config.train.matmul, config.train.device)
     run.on_progress = on_progress
     begun = run.iteration
     with ExitStack() as opened:
@@ -104,6 +106,14 @@ def evaluator(env: BatchedEnv) -> Evaluator:
         return evaluate(env, act_of(policy, env.spec, seed), known_modes(policy), episodes, seed)
 
     return evaluate_policy
+
+
+def notes(config: Config) -> list[str]:
+    """What these settings come to on this machine, where that may not be what was meant."""
+    cores = len(os.sched_getaffinity(0))
+    asked = {name: getattr(config.train, name) for name in ("sim_threads", "torch_threads")}
+    return [f"train.{name} is {threads}: this machine has {cores} cores, so more than that gain nothing"
+            for name, threads in asked.items() if threads > cores]
 
 
 @contextmanager

@@ -237,10 +237,23 @@ def test_improvement_is_stored_for_own_rows_and_in_their_own_kind(agent):
 def test_improvement_goes_on_from_what_is_stored(agent):
     agent.replay.target[:] = 0.25
     batch = agent.sampler.draw(agent.bank.ids, agent._embeddings(), agent.rng)
-    _, start = agent._sample_actions(batch)
+    _, away = agent._sample_actions(batch)
+    start = agent._start(batch, away)
     assert (start[batch.own] == 0.25).all()
     away = start[~batch.own]
     assert not (away == 0.25).any()  # off its way a mode starts from the actor
+
+
+def test_target_comes_from_the_slow_network(agent):
+    batch = agent.sampler.draw(agent.bank.ids, agent._embeddings(), agent.rng)
+    next_action, _ = agent._sample_actions(batch)
+    noise = agent.noise.get_state()
+    before = agent._target(batch, next_action)
+    for p in agent.critic.online.parameters():
+        p.data.normal_()
+    agent.noise.set_state(noise)
+    assert torch.equal(agent._target(batch, next_action), before)
+    torch.testing.assert_close(before.sum(-1), torch.ones_like(batch.reward))
 
 
 def test_half_of_a_modes_own_rows_go_without_embedding(agent):

@@ -101,6 +101,11 @@ def test_nothing_can_be_done_every_zero_iterations(key):
         override(Config(), [f"train.{key}=0"])
 
 
+def test_products_are_worked_out_in_a_way_that_is_known():
+    with pytest.raises(ConfigError, match=r"train\.matmul is 'half': expected float32 or reduced"):
+        override(Config(), ["train.matmul=half"])
+
+
 def test_one_path_is_no_cluster():
     with pytest.raises(ConfigError, match=r"modes\.min_cluster is 1: expected 2 or more"):
         override(Config(), ["modes.min_cluster=1"])

@@ -14,7 +14,14 @@ CONFIG = ActorConfig(hidden=(64, 64), embedding_dim=2, time_dim=8, denoising_ste
 LEFT, RIGHT, NULL = (2.0, 0.0), (0.0, 2.0), (0.0, 0.0)
 
 
-class OnePoint(DiffusionActor):
+class Exact(DiffusionActor):
+    """Knows the noise, and so has nothing to work out beforehand."""
+
+    def denoiser(self, x, embedding):
+        return lambda noisy, k: self.epsilon(noisy, torch.full(noisy.shape[:-1], k), x, embedding)
+
+
+class OnePoint(Exact):
     """Knows the noise exactly, as if every action were ``point``."""
 
     point = torch.tensor([0.3, -0.8])
@@ -24,7 +31,7 @@ class OnePoint(DiffusionActor):
         return (noisy - keep.sqrt() * self.point) / (1 - keep).sqrt()
 
 
-class TwoPoints(DiffusionActor):
+class TwoPoints(Exact):
     """Knows the noise as well as it can be known where -0.7 is taken three times out of ten, else +0.7."""
 
     def epsilon(self, noisy, step, x, embedding):
@@ -55,6 +62,14 @@ def two_sided() -> DiffusionActor:
         loss.backward()
         optimizer.step()
     return actor
+
+
+def test_sampling_sees_the_network_that_was_taught(two_sided):
+    torch.manual_seed(2)
+    x, embedding, noisy = torch.randn(6, 1), torch.randn(6, 2), torch.randn(6, 1)
+    epsilon = two_sided.denoiser(x, embedding)
+    for k in range(CONFIG.denoising_steps):
+        torch.testing.assert_close(epsilon(noisy, k), two_sided.epsilon(noisy, torch.full((6,), k), x, embedding))
 
 
 # ---- schedule -------------------------------------------------------------------------------------

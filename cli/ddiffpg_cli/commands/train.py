@@ -48,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"TASK {args.task!r}: no such task (known: {', '.join(tasks.names())})")
     given = _settings(args) if args.preset or args.config or args.overrides else None
 
-    from ..training import Wanted, open_run
+    from ..training import Wanted, notes, open_run
 
     wanted = Wanted(args.task, args.out, args.seed, given)
     training = open_run(wanted, lambda: _settings(args), args.resume)
+    for note in notes(training.config):
+        print(f"note: {note}", file=sys.stderr)
     report = _train(training)
     print(describe(report), file=text_out(args.json))
     write_json(report.to_dict(), args.json)

@@ -1,0 +1,85 @@
+"""Q as a function of the action alone: what the state adds to the first layer is worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+Weights = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""Of each layer the weights ``[2 G, I, O]`` and the biases ``[2 G, 1, O]``, SiLU between layers; two heads a group."""
+
+
+class ActionValue:
+    """What actions are worth at the features ``x [G, B, F]`` to categorical twin critics over ``atoms [N]``.
+
+    Of the two heads the one with the smaller mean counts. Nothing here is recorded for autograd:
+    :meth:`gradient` is written out, because improvement and the choice between actions are most of an update.
+    """
+
+    @torch.no_grad()
+    def __init__(self, layers: Weights, atoms: torch.Tensor, x: torch.Tensor) -> None:
+        (first, bias), *self._layers = layers
+        self._atoms = atoms
+        of_x, self._of_action = first.split((x.shape[-1], first.shape[1] - x.shape[-1]), 1)
+        self._from_x = torch.baddbmm(bias, _to_heads(x), of_x)
+
+    @torch.no_grad()
+    def lower(self, action: torch.Tensor) -> torch.Tensor:
+        """The lower head's distribution: ``action [G, B, A]`` -> ``[G, B, N]``."""
+        return _lower(*self._judge(action[:, :, None]))[0].squeeze(2)
+
+    @torch.no_grad()
+    def best(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best of C actions ``[G, B, C, A]`` -> ``[G, B, A]``, and its lower head's distribution ``[G, B, N]``."""
+        probability, mean = _lower(*self._judge(action))
+        index = mean.argmax(2)[..., None, None]
+        return _take(action, index), _take(probability, index)
+
+    @torch.no_grad()
+    def gradient(self, action: torch.Tensor) -> torch.Tensor:
+        """How the lower head's mean grows with the action: ``[G, B, A]`` -> ``[G, B, A]``."""
+        *hidden, logits = self._outputs(torch.baddbmm(self._from_x, _to_heads(action), self._of_action))
+        probability = logits.softmax(-1)
+        mean = probability @ self._atoms
+        back = probability * (self._atoms - mean[..., None]) * _is_lower(mean)[..., None]
+        for before, (weight, _) in zip(reversed(hidden), reversed(self._layers)):
+            back = torch.ops.aten.silu_backward(torch.bmm(back, weight.mT), before)
+        return torch.bmm(back, self._of_action.mT).unflatten(0, (-1, 2)).sum(1)
+
+    def _judge(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distributions ``[G, 2, B, C, N]`` and their means ``[G, 2, B, C]`` of actions ``[G, B, C, A]``."""
+        first = torch.bmm(_to_heads(action.flatten(1, 2)), self._of_action).unflatten(1, action.shape[1:3])
+        logits = self._outputs(first.add_(self._from_x[:, :, None]).flatten(1, 2))[-1]
+        probability = logits.softmax(-1).unflatten(1, action.shape[1:3]).unflatten(0, (-1, 2))
+        return probability, probability @ self._atoms
+
+    def _outputs(self, first: torch.Tensor) -> list[torch.Tensor]:
+        """Each layer's outputs before its activation, from those of the first to the logits."""
+        outputs = [first]
+        for weight, bias in self._layers:
+            outputs.append(torch.baddbmm(bias, functional.silu(outputs[-1]), weight))
+        return outputs
+
+
+def _to_heads(x: torch.Tensor) -> torch.Tensor:
+    """``[G, ...]`` -> ``[2 G, ...]``: both heads of a group see its rows."""
+    return x.repeat_interleave(2, 0)
+
+
+def _is_lower(mean: torch.Tensor) -> torch.Tensor:
+    """Where each head's mean ``[2 G, B]`` is the smaller of its group's: the first head's where they are equal."""
+    first = mean[::2] <= mean[1::2]
+    return torch.stack([first, ~first], 1).flatten(0, 1)
+
+
+def _lower(probability: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distribution and mean of the head with the smaller mean: ``[G, 2, ...]`` -> ``[G, ...]``."""
+    first = mean[:, 0] <= mean[:, 1]
+    return torch.where(first[..., None], probability[:, 0], probability[:, 1]), mean.amin(1)
+
+
+def _take(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``y [G, B, C, D]`` at ``index [G, B, 1, 1]`` -> ``[G, B, D]``."""
+    return y.gather(2, index.expand(-1, -1, 1, y.shape[3])).squeeze(2)

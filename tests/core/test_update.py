@@ -1,0 +1,77 @@
+"""The update does what a plain loop of the same mathematics does: one critic, one group, one step after another."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.config import Config, override
+from ddiffpg_core.paths import resample
+from ddiffpg_sim import tasks
+from ddiffpg_sim.batch import BatchedEnv
+from tests.core.support import steering
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from _plain_update import PlainUpdate
+
+TASK = tasks.make("pointmaze-v1")
+ENVS = 16
+SMALL = override(Config(), [
+    f"train.num_envs={ENVS}", "train.warmup_iterations=0", "actor.hidden=[16, 16]", "critic.hidden=[16, 16]",
+    "novelty.hidden=[16]", "replay.trajectories=200", "critic.batch_size=96", "critic.min_group_rows=32",
+])
+
+
+@pytest.fixture(scope="module")
+def agent() -> DDiffPG:
+    """One that was shown both ways and found two modes in them, and whose networks have left their first state."""
+    env, agent = BatchedEnv(TASK, ENVS), DDiffPG(TASK.spec, SMALL, 0)
+    obs, policy = env.reset(0), steering({i: resample(np.array(w.points), 20) for i, w in enumerate(TASK.ways)})
+    agent.begin(obs)
+    for _ in range(80):
+        action = policy(obs, np.array([0, 1] * 8)).astype(np.float32)
+        step = env.step(action)
+        agent.observe(action, step)
+        obs = step.obs
+    agent.rediscover_modes()
+    assert len(agent.bank.modes) == 2
+    for _ in range(5):
+        agent.update()
+    return agent
+
+
+def test_losses_and_improved_actions_are_those_of_the_plain_loop(agent):
+    ours, plain = copy.deepcopy(agent), PlainUpdate(agent)
+    # its optimisers begin anew, so ours must too: what an update does to the weights is compared by the next losses
+    for optimizer in (ours.critic.optimizer, ours.actor_optimizer, ours.novelty.optimizer):
+        optimizer.state.clear()
+    for _ in range(3):
+        mine, theirs = ours.update(), plain.update()
+        for name, loss in theirs.items():
+            torch.testing.assert_close(mine[name], loss, rtol=1e-4, atol=1e-6)
+    before, after = agent.replay.target, ours.replay.target
+    assert (after != before).any()
+    torch.testing.assert_close(after, plain.agent.replay.target, rtol=0, atol=1e-3)
+
+
+def test_weights_move_alike(agent):
+    ours, plain = copy.deepcopy(agent), PlainUpdate(agent)
+    for optimizer in (ours.critic.optimizer, ours.actor_optimizer, ours.novelty.optimizer):
+        optimizer.state.clear()
+    ours.update()
+    plain.update()
+    for mine, theirs in ((ours.actor, plain.agent.actor), (ours.slow_actor, plain.agent.slow_actor),
+                         (ours.novelty.predictor, plain.agent.novelty.predictor)):
+        for p, q in zip(mine.parameters(), theirs.parameters()):
+            torch.testing.assert_close(p, q, rtol=0, atol=2e-5)
+    for network, heads in ((ours.critic.online, plain.online), (ours.critic.target, plain.target)):
+        for g, pair in enumerate(heads):
+            for h, head in enumerate(pair):
+                for weight, linear in zip(network.weight, head[::2]):
+                    torch.testing.assert_close(weight[2 * g + h].T, linear.weight, rtol=0, atol=2e-5)
