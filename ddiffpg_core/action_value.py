@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 Weights = Sequence[tuple[torch.Tensor, torch.Tensor]]
-"""Of each layer the weights ``[2 G, I, O]`` and the biases ``[2 G, 1, O]``, SiLU between layers; two heads a group."""
+"""Of each layer the weights ``[2 G, I, O]`` and the biases ``[2 G, 1, O]``, two heads a group."""
 
 
 class ActionValue:
@@ -19,8 +19,9 @@ class ActionValue:
     """
 
     @torch.no_grad()
-    def __init__(self, layers: Weights, atoms: torch.Tensor, x: torch.Tensor) -> None:
+    def __init__(self, layers: Weights, norm: bool, atoms: torch.Tensor, x: torch.Tensor) -> None:
         (first, bias), *self._layers = layers
+        self._norm = norm
         self._atoms = atoms
         of_x, self._of_action = first.split((x.shape[-1], first.shape[1] - x.shape[-1]), 1)
         self._from_x = torch.baddbmm(bias, _to_heads(x), of_x)
@@ -45,7 +46,7 @@ class ActionValue:
         mean = probability @ self._atoms
         back = probability * (self._atoms - mean[..., None]) * _is_lower(mean)[..., None]
         for before, (weight, _) in zip(reversed(hidden), reversed(self._layers)):
-            back = torch.ops.aten.silu_backward(torch.bmm(back, weight.mT), before)
+            back = _activate_backward(torch.bmm(back, weight.mT), before, self._norm)
         return torch.bmm(back, self._of_action.mT).unflatten(0, (-1, 2)).sum(1)
 
     def _judge(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,8 +60,24 @@ class ActionValue:
         """Each layer's outputs before its activation, from those of the first to the logits."""
         outputs = [first]
         for weight, bias in self._layers:
-            outputs.append(torch.baddbmm(bias, functional.silu(outputs[-1]), weight))
+            outputs.append(torch.baddbmm(bias, activate(outputs[-1], self._norm), weight))
         return outputs
+
+
+def activate(x: torch.Tensor, norm: bool) -> torch.Tensor:
+    """What follows a hidden layer ``[..., H]``: SiLU, with ``norm`` after layer normalisation (Ba et al. 2016)."""
+    return functional.silu(functional.layer_norm(x, x.shape[-1:]) if norm else x)
+
+
+def _activate_backward(gradient: torch.Tensor, x: torch.Tensor, norm: bool) -> torch.Tensor:
+    """The gradient at ``x [..., H]`` from that at ``activate(x, norm)``."""
+    if not norm:
+        return torch.ops.aten.silu_backward(gradient, x)
+    shape = x.shape[-1:]
+    normal, mean, scale = torch.native_layer_norm(x, shape, None, None, 1e-5)
+    gradient = torch.ops.aten.silu_backward(gradient, normal)
+    wanted = [True, False, False]
+    return torch.ops.aten.native_layer_norm_backward(gradient, x, shape, mean, scale, None, None, wanted)[0]
 
 
 def _to_heads(x: torch.Tensor) -> torch.Tensor:

@@ -69,7 +69,8 @@ class CriticConfig:
     """Twin categorical critics, one pair a mode (paper, section 4.3).
 
     ``low_start`` is the lowest atom's first logit: at 0 all values begin at half of ``value_max``, which long discounts
-    take long to forget; at 6 they begin near 0.
+    take long to forget; at 6 they begin near 0. ``layer_norm`` keeps values of actions that nobody has tried from
+    growing (Ball et al. 2023).
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -82,6 +83,7 @@ class CriticConfig:
     batch_size: int = 256
     min_group_rows: int = 48
     low_start: float = 0.0
+    layer_norm: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddiffpg_core.action_value import ActionValue
+from ddiffpg_core.action_value import ActionValue, activate
 from ddiffpg_core.config import CriticConfig
 
 
@@ -21,6 +21,7 @@ class CriticEnsemble(nn.Module):
     def __init__(self, inputs: int, groups: int, config: CriticConfig) -> None:
         super().__init__()
         self.groups = groups
+        self.norm = config.layer_norm
         widths = [inputs, *config.hidden, config.atoms]
         self.weight = nn.ParameterList(
             [nn.Parameter((torch.rand(2 * groups, i, o) * 2 - 1) / math.sqrt(i)) for i, o in zip(widths, widths[1:])])
@@ -35,7 +36,7 @@ class CriticEnsemble(nn.Module):
         for i, (weight, bias) in enumerate(zip(self.weight, self.bias)):
             x = torch.baddbmm(bias, x, weight)
             if i < len(self.weight) - 1:
-                x = nn.functional.silu(x)
+                x = activate(x, self.norm)
         return x.unflatten(0, (self.groups, 2))
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ class CriticEnsemble(nn.Module):
 
     def at(self, x: torch.Tensor) -> ActionValue:
         """What actions are worth at features ``x [G, B, F]``, as the networks are now."""
-        return ActionValue(list(zip(self.weight, self.bias)), self.atoms, x)
+        return ActionValue(list(zip(self.weight, self.bias)), self.norm, self.atoms, x)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""

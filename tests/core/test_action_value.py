@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,11 +15,11 @@ GROUPS, ROWS, FEATURES, ACTIONS = 3, 7, 5, 2
 CONFIG = CriticConfig(hidden=(16, 8), atoms=11, value_max=2.0)
 
 
-@pytest.fixture
-def network() -> CriticEnsemble:
+@pytest.fixture(params=[False, True], ids=["plain", "layer norm"])
+def network(request) -> CriticEnsemble:
     """Critics far from flat, so that heads differ and values spread."""
     torch.manual_seed(0)
-    network = CriticEnsemble(FEATURES + ACTIONS, GROUPS, CONFIG)
+    network = CriticEnsemble(FEATURES + ACTIONS, GROUPS, replace(CONFIG, layer_norm=request.param))
     for p in network.parameters():
         p.data.copy_(torch.randn(p.shape))
     return network
