@@ -49,12 +49,26 @@ class CriticEnsemble(nn.Module):
         self.groups = len(sources)
 
 
+class SharedEnsemble(CriticEnsemble):
+    """Two networks for any number of groups: exploration's, and one for all others, which knows of no modes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As for every ensemble. Exploration's rows are repeated to fill the product; what is repeated is cut off."""
+        others, b = len(x) - 1, x.shape[1]
+        explore, goal = super().forward(torch.stack([x[0].repeat(others, 1), x[1:].flatten(0, 1)]))
+        return torch.cat([explore[None, :, :b], goal.unflatten(1, (others, b)).transpose(0, 1)])
+
+    def rearrange(self, sources: list[int]) -> None:
+        """Whoever the modes are, the networks stay."""
+
+
 class Critic:
     """The ensemble, its slow target and its optimiser."""
 
     def __init__(self, inputs: int, groups: int, config: CriticConfig, device: torch.device) -> None:
         self.config = config
-        self.online = CriticEnsemble(inputs, groups, config).to(device)
+        ensemble = CriticEnsemble if config.per_mode else SharedEnsemble
+        self.online = ensemble(inputs, groups, config).to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate,
                                            weight_decay=1e-4, fused=True)
@@ -65,6 +79,8 @@ class Critic:
         A new group that began with moments of zero would take steps several times too long: Adam counts its steps
         for all groups together, and corrects the start of its averages only once.
         """
+        if not self.config.per_mode:
+            return
         self.online.rearrange(sources)
         self.target.rearrange(sources)
         rows = _head_rows(sources)
