@@ -30,14 +30,16 @@ class CriticEnsemble(nn.Module):
             self.bias[-1][..., 0] = config.low_start
         self.register_buffer("atoms", torch.linspace(0.0, config.value_max, config.atoms))
 
+    def layers(self, groups: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each layer the weights ``[2 G, I, O]`` and biases ``[2 G, 1, O]`` that serve ``groups``."""
+        return list(zip(self.weight, self.bias))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [G, B, I]`` -> logits ``[G, 2, B, atoms]``."""
-        x = x.repeat_interleave(2, 0)
-        for i, (weight, bias) in enumerate(zip(self.weight, self.bias)):
-            x = torch.baddbmm(bias, x, weight)
-            if i < len(self.weight) - 1:
-                x = activate(x, self.norm)
-        return x.unflatten(0, (self.groups, 2))
+        groups, x = len(x), x.repeat_interleave(2, 0)
+        for i, (weight, bias) in enumerate(self.layers(groups)):
+            x = torch.baddbmm(bias, activate(x, self.norm) if i else x, weight)
+        return x.unflatten(0, (groups, 2))
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
@@ -45,7 +47,7 @@ class CriticEnsemble(nn.Module):
 
     def at(self, x: torch.Tensor) -> ActionValue:
         """What actions are worth at features ``x [G, B, F]``, as the networks are now."""
-        return ActionValue(list(zip(self.weight, self.bias)), self.norm, self.atoms, x)
+        return ActionValue(self.layers(len(x)), self.norm, self.atoms, x)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""
@@ -57,12 +59,25 @@ class CriticEnsemble(nn.Module):
         self.groups = len(sources)
 
 
+class SharedEnsemble(CriticEnsemble):
+    """Two networks for any number of groups: exploration's, and one for all others, which knows of no modes."""
+
+    def layers(self, groups: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The same weights for all groups but the first."""
+        rows = _head_rows([0] + [1] * (groups - 1))
+        return [(weight[rows], bias[rows]) for weight, bias in super().layers(groups)]
+
+    def rearrange(self, sources: list[int]) -> None:
+        """Whoever the modes are, the networks stay."""
+
+
 class Critic:
     """The ensemble, its slow target and its optimiser."""
 
     def __init__(self, inputs: int, groups: int, config: CriticConfig, device: torch.device) -> None:
         self.config = config
-        self.online = CriticEnsemble(inputs, groups, config).to(device)
+        ensemble = CriticEnsemble if config.per_mode else SharedEnsemble
+        self.online = ensemble(inputs, groups, config).to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate,
                                            weight_decay=1e-4, fused=True)
@@ -73,6 +88,8 @@ class Critic:
         A new group that began with moments of zero would take steps several times too long: Adam counts its steps
         for all groups together, and corrects the start of its averages only once.
         """
+        if not self.config.per_mode:
+            return
         self.online.rearrange(sources)
         self.target.rearrange(sources)
         rows = _head_rows(sources)
