@@ -1,4 +1,4 @@
-"""A trained policy as a function from observations and mode ids to actions."""
+"""A trained policy as a function from observations and mode ids to actions, and its evaluation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from ddiffpg_core.checkpoint import SavedPolicy
-from ddiffpg_core.evaluate import Act, KnownMode
-from ddiffpg_core.spec import TaskSpec
+from ddiffpg_core.evaluate import Act, KnownMode, Report, evaluate
+from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_core.ways import share_ways
 
 
 def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
@@ -27,3 +28,9 @@ def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
 def known_modes(policy: SavedPolicy) -> list[KnownMode]:
     """The policy's modes, for evaluation."""
     return [KnownMode(m.id, m.prototype) for m in policy.modes]
+
+
+def evaluate_policy(env: VecEnv, policy: SavedPolicy, episodes: int, seed: int) -> Report:
+    """``episodes`` a mode and unconditioned, and which ways the unconditioned ones took, by the rule of discovery."""
+    ways = share_ways(env.spec, policy.config.modes)
+    return evaluate(env, act_of(policy, env.spec, seed), known_modes(policy), episodes, seed, ways)

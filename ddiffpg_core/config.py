@@ -16,6 +16,9 @@ from typing import Any
 
 import yaml
 
+METHODS = ("ddiffpg",)
+"""What may be trained: DDiffPG and its baselines."""
+
 
 class ConfigError(ValueError):
     """A setting is unknown or has a wrong value: names the key, the value and what was expected."""
@@ -23,8 +26,9 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The loop: how long, how many episodes side by side, how often to look."""
+    """The method, and the loop: how long, how many episodes side by side, how often to look."""
 
+    method: str = METHODS[0]
     iterations: int = 6000
     num_envs: int = 64
     sim_threads: int = 1
@@ -41,6 +45,8 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"train.method is {self.method!r}: no such method (known: {', '.join(METHODS)})")
         for name in ("iterations", "num_envs", "recluster_every", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: expected 1 or more")

@@ -126,6 +126,8 @@ def test_resume_with_other_settings(
     ("flags", "named"),
     [
         (["--preset", "nonsense"], "nonsense"),
+        (["--method", "nonsense"], "'nonsense': no such method (known: ddiffpg"),
+        (["--set", "train.method=nonsense"], "train.method is 'nonsense': no such method (known: ddiffpg"),
         (["--set", "critic.gama=0.9"], "gama"),
         (["--set", "critic.gamma=high"], "gamma"),
         (["--set", "nonsense"], "nonsense"),

@@ -24,6 +24,9 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="one of those that ddiffpg tasks lists")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
     parser.add_argument("--seed", type=not_negative, metavar="N", help="seed of all randomness (default 0)")
+    parser.add_argument(
+        "--method", metavar="NAME", help="ddiffpg, or a baseline: sac, td3, dipo, diffusion-ql (default ddiffpg)"
+    )
     parser.add_argument("--preset", metavar="NAME", help="settings that ship (default: those of the task's name)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings that differ from the preset")
     parser.add_argument(
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     if args.task not in tasks.names():
         raise BadInput(f"TASK {args.task!r}: no such task (known: {', '.join(tasks.names())})")
-    given = _settings(args) if args.preset or args.config or args.overrides else None
+    given = _settings(args) if args.method or args.preset or args.config or args.overrides else None
 
     from ..training import Wanted, open_run
 
@@ -68,7 +71,7 @@ def _train(training: Run) -> Report:
 
 
 def _settings(args: argparse.Namespace) -> Config:
-    """Preset, then file, then single settings; each wins over the one before."""
+    """Preset, then file, then the method, then single settings; each wins over the one before."""
     from ddiffpg_core import config
 
     if args.preset is None and args.task not in config.presets():
@@ -77,4 +80,8 @@ def _settings(args: argparse.Namespace) -> Config:
     settings = config.load_preset(args.preset or args.task)
     if args.config is not None:
         settings = config.load_file(existing_file(args.config, "--config"), settings)
+    if args.method is not None:
+        if args.method not in config.METHODS:
+            raise BadInput(f"--method {args.method!r}: no such method (known: {', '.join(config.METHODS)})")
+        settings = config.override(settings, [f"train.method={args.method}"])
     return config.override(settings, args.overrides)
