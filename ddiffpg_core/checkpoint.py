@@ -125,7 +125,7 @@ def load_policy(path: Path, spec: TaskSpec) -> SavedPolicy:
 def _policy(raw: dict[str, Any], spec: TaskSpec, where: str) -> SavedPolicy:
     config = from_dict(raw["config"], where)
     features = Features(spec)
-    actor = new_actor(config, features.size, spec.action_dim)
+    actor = new_actor(config.train.method, config, features.size, spec.action_dim)
     features.load_state_dict(raw["features"])
     actor.load_state_dict(raw["actor"])
     modes = tuple(Mode.from_dict(m) for m in raw["modes"])

@@ -10,6 +10,10 @@ import torch
 
 from ddiffpg_core.actors import Actor
 from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.baselines.diffusion_ql import DiffusionQL
+from ddiffpg_core.baselines.dipo import DIPO
+from ddiffpg_core.baselines.sac import SAC
+from ddiffpg_core.baselines.td3 import TD3
 from ddiffpg_core.config import Config
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Change, Mode
@@ -80,7 +84,9 @@ class Agent(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-MAKERS: dict[str, Callable[[TaskSpec, Config, int], Agent]] = {"ddiffpg": DDiffPG}
+MAKERS: dict[str, Callable[[TaskSpec, Config, int], Agent]] = {
+    "ddiffpg": DDiffPG, "sac": SAC, "td3": TD3, "dipo": DIPO, "diffusion-ql": DiffusionQL,
+}
 """For each of ``config.METHODS``: task, settings and seed -> agent."""
 
 
