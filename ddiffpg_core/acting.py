@@ -1,13 +1,18 @@
-"""A trained policy as a function from observations and mode ids to actions."""
+"""A trained policy as a function from observations and mode ids to actions, and its evaluation."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ddiffpg_core.actors import GaussianActor
 from ddiffpg_core.checkpoint import SavedPolicy
-from ddiffpg_core.evaluate import Act, KnownMode
-from ddiffpg_core.spec import TaskSpec
+from ddiffpg_core.config import DDIFFPG
+from ddiffpg_core.evaluate import Act, KnownMode, Report, evaluate, success_of
+from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_core.ways import share_ways
 
 
 def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
@@ -27,3 +32,28 @@ def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
 def known_modes(policy: SavedPolicy) -> list[KnownMode]:
     """The policy's modes, for evaluation."""
     return [KnownMode(m.id, m.prototype) for m in policy.modes]
+
+
+def evaluate_policy(env: VecEnv, policy: SavedPolicy, episodes: int, seed: int) -> Report:
+    """``episodes`` a mode and unconditioned, and which ways the unconditioned ones took, by the rule of discovery."""
+    ways = share_ways(env.spec, policy.config.modes)
+    report = evaluate(env, act_of(policy, env.spec, seed), known_modes(policy), episodes, seed, ways)
+    if policy.config.train.method == DDIFFPG:
+        return report
+    mean = None
+    if isinstance(policy.actor, GaussianActor):
+        mean = success_of(env, mean_act_of(policy, policy.actor, env.spec), episodes, seed)
+    return replace(report, conditioned=False, mean_action_success=mean)
+
+
+def mean_act_of(policy: SavedPolicy, actor: GaussianActor, spec: TaskSpec) -> Act:
+    """The mean of the policy's actions, before they are squashed; modes play no part."""
+
+    device = next(actor.parameters()).device
+
+    @torch.no_grad()
+    def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
+        mean, _ = actor(policy.features(torch.as_tensor(obs, dtype=torch.float32, device=device)))
+        return spec.action.to_physical(mean.tanh().cpu().numpy())
+
+    return act

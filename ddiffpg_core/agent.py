@@ -16,7 +16,7 @@ from ddiffpg_core.critic import Critic, project
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
 from ddiffpg_core.improve import climb
-from ddiffpg_core.modes import Change, ModeBank
+from ddiffpg_core.modes import Change, Mode, ModeBank
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import direct, way
 from ddiffpg_core.replay import FIND, MODE, Replay
@@ -59,6 +59,11 @@ class DDiffPG:
         self.fade = 1.0
         self.transitions = 0
         self.updates = 0
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes known now."""
+        return self.bank.modes
 
     # ---- collecting -------------------------------------------------------------------------------
 

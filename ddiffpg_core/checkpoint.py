@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddiffpg_core.actors import Actor, new_actor
 from ddiffpg_core.config import Config, ConfigError, from_dict, to_dict
-from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.spec import TaskSpec
@@ -90,7 +90,7 @@ class SavedPolicy:
     commit: str
     config: Config
     features: Features
-    actor: DiffusionActor
+    actor: Actor
     modes: tuple[Mode, ...]
     report: dict[str, Any]
 
@@ -125,7 +125,7 @@ def load_policy(path: Path, spec: TaskSpec) -> SavedPolicy:
 def _policy(raw: dict[str, Any], spec: TaskSpec, where: str) -> SavedPolicy:
     config = from_dict(raw["config"], where)
     features = Features(spec)
-    actor = DiffusionActor(features.size, spec.action_dim, config.actor)
+    actor = new_actor(config.train.method, config, features.size, spec.action_dim)
     features.load_state_dict(raw["features"])
     actor.load_state_dict(raw["actor"])
     modes = tuple(Mode.from_dict(m) for m in raw["modes"])

@@ -18,6 +18,9 @@ from typing import Any
 import yaml
 
 MATMUL = ("float32", "reduced")
+DDIFFPG = "ddiffpg"
+METHODS = (DDIFFPG, "sac", "td3", "dipo", "diffusion-ql")
+"""What may be trained: DDiffPG and its baselines."""
 
 
 class ConfigError(ValueError):
@@ -26,8 +29,9 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The loop: how long, how many episodes side by side, how often to look."""
+    """The method, and the loop: how long, how many episodes side by side, how often to look."""
 
+    method: str = DDIFFPG
     iterations: int = 6000
     num_envs: int = 64
     sim_threads: int = 1
@@ -47,6 +51,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.matmul not in MATMUL:
             raise ConfigError(f"train.matmul is {self.matmul!r}: expected {' or '.join(MATMUL)}")
+        if self.method not in METHODS:
+            raise ConfigError(f"train.method is {self.method!r}: no such method (known: {', '.join(METHODS)})")
         for name in ("iterations", "num_envs", "recluster_every", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: expected 1 or more")
@@ -124,8 +130,12 @@ class NoveltyConfig:
 
 @dataclass(frozen=True)
 class ExploreConfig:
-    """How episodes are shared out and disturbed while data is collected."""
+    """How episodes are shared out and disturbed while data is collected.
 
+    ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
+    """
+
+    bonus: float = 1.0
     explorer_share: float = 0.5
     sigma_min: float = 0.05
     sigma_max: float = 0.5
@@ -138,12 +148,16 @@ class ExploreConfig:
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Trajectories kept, and what a mode's rows are drawn from (the rest: other modes' successes)."""
+    """Trajectories kept, and what a mode's rows are drawn from (the rest: other modes' successes).
+
+    ``success_share``: the part of a baseline's batch that is of successful trajectories, as soon as there are any.
+    """
 
     trajectories: int = 4000
     own_share: float = 0.34
     any_share: float = 0.33
     mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
+    success_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,38 @@ class ModesConfig:
 
 
 @dataclass(frozen=True)
+class SACConfig:
+    """Soft actor-critic: the temperature to begin with, and the entropy it is to keep: minus so much an action number.
+
+    The entropy is the authors' (Haarnoja et al. 2018, appendix D). Their temperature begins at 1 with rewards of
+    hundreds an episode; goals here pay 1 in all.
+    """
+
+    temperature: float = 0.01
+    entropy: float = 1.0
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """Twin delayed policy gradient: the authors' values (Fujimoto et al. 2018, section 6.1)."""
+
+    policy_delay: int = 2
+    target_noise: float = 0.2
+    noise_clip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.policy_delay < 1:
+            raise ConfigError(f"td3.policy_delay is {self.policy_delay}: expected 1 or more")
+
+
+@dataclass(frozen=True)
+class DiffusionQLConfig:
+    """Diffusion Q-learning: the weight of Q beside imitation (Wang et al. 2023, table 4, most of their tasks)."""
+
+    q_weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run."""
 
@@ -177,6 +223,9 @@ class Config:
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     modes: ModesConfig = field(default_factory=ModesConfig)
+    sac: SACConfig = field(default_factory=SACConfig)
+    td3: TD3Config = field(default_factory=TD3Config)
+    diffusion_ql: DiffusionQLConfig = field(default_factory=DiffusionQLConfig)
 
 
 def presets() -> list[str]:

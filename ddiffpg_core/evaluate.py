@@ -17,6 +17,9 @@ LEARNED = 0.8
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """``(obs [N, O] physical, mode id [N]) -> action [N, A] physical``; mode -1 is unconditioned."""
 
+ShareWays = Callable[[Sequence[np.ndarray], int], tuple[float, ...]]
+"""``(paths of successful episodes, number of all episodes)`` -> the share of episodes by each distinct way."""
+
 
 @dataclass(frozen=True)
 class KnownMode:
@@ -54,7 +57,12 @@ class ModeResult:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole evaluation; ``mode_share`` is of successful unconditioned episodes, by the mode whose way they took."""
+    """The whole evaluation; ``mode_share`` is of successful unconditioned episodes, by the mode whose way they took.
+
+    ``way_share``: of all unconditioned episodes, by the distinct ways that they took to a goal, whatever the policy
+    knows of modes; None where nobody looked. ``conditioned`` is False for a policy that cannot be asked for a mode.
+    ``mean_action_success``: unconditioned with the mean of the policy's actions, None where it has no mean.
+    """
 
     task: str
     episodes: int
@@ -62,13 +70,16 @@ class Report:
     modes: tuple[ModeResult, ...]
     unconditioned_success: float
     mode_share: dict[int, float]
+    way_share: tuple[float, ...] | None = None
+    conditioned: bool = True
+    mean_action_success: float | None = None
 
     @property
     def modes_learned(self) -> int:
         return sum(m.learned for m in self.modes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that ``ddiffpg eval --json`` writes."""
+        """The form that ``ddiffpg eval --json`` writes; null is what does not exist or was not measured."""
         modes = []
         for mode in self.modes:
             plain = asdict(mode)
@@ -76,9 +87,16 @@ class Report:
             plain["return_from"] = {str(k): v for k, v in plain.pop("returns_from").items()}
             modes.append(plain)
         return {"task": self.task, "episodes": self.episodes, "seed": self.seed,
-                "modes_learned": self.modes_learned, "modes": modes,
-                "unconditioned": {"success": self.unconditioned_success,
-                                  "mode_share": {str(k): v for k, v in self.mode_share.items()}}}
+                "modes_learned": self.modes_learned if self.conditioned else None,
+                "modes": modes if self.conditioned else None,
+                "unconditioned": self._unconditioned()}
+
+    def _unconditioned(self) -> dict[str, Any]:
+        share = {str(k): v for k, v in self.mode_share.items()}
+        return {"success": self.unconditioned_success, "mode_share": share if self.conditioned else None,
+                "ways": None if self.way_share is None else len(self.way_share),
+                "way_share": None if self.way_share is None else list(self.way_share),
+                "mean_action_success": self.mean_action_success}
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,8 @@ def _run_batch(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
     return Episodes(success, steps, tuple(track[: steps[i] + 1, i] for i in range(n)))
 
 
-def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int) -> Report:
+def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int,
+             share_ways: ShareWays | None = None) -> Report:
     """``episodes`` a mode and unconditioned, and as many again shared over the modes to come back from."""
     ids = [m.id for m in modes]
     asked = np.repeat([UNCONDITIONED, *ids], episodes)
@@ -144,7 +163,15 @@ def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, s
     free = asked == UNCONDITIONED
     taken = nearest[free & direct.success]
     share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
-    return Report(env.spec.name, episodes, seed, tuple(results), float(direct.success[free].mean()), share)
+    arrived = [direct.paths[i] for i in np.flatnonzero(free & direct.success)]
+    ways = None if share_ways is None else share_ways(arrived, episodes)
+    return Report(env.spec.name, episodes, seed, tuple(results), float(direct.success[free].mean()), share, ways)
+
+
+def success_of(env: VecEnv, act: Act, episodes: int, seed: int) -> float:
+    """The share of ``episodes`` unconditioned ones that reach a goal."""
+    asked = np.full(episodes, UNCONDITIONED)
+    return float(run_episodes(env, act, Plan(asked, asked, np.zeros(episodes, int)), seed).success.mean())
 
 
 def typical_ways(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int) -> dict[int, np.ndarray]:

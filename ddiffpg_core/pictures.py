@@ -18,6 +18,8 @@ from scipy.cluster.hierarchy import dendrogram
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.batch import FIRST_MODE
 from ddiffpg_core.clustering import cluster
+from ddiffpg_core.method import Agent
+from ddiffpg_core.replay import Replay
 
 Background = Callable[[Axes], None]
 """Draws what does not move (walls, goals) into the axes, in metres."""
@@ -25,35 +27,41 @@ Background = Callable[[Axes], None]
 COLOURS = [plt.get_cmap("tab10")(i) for i in range(10)]
 
 
-def draw_all(agent: DDiffPG, folder: Path, background: Background) -> list[Path]:
-    """Trajectories by mode, coverage, dendrogram and Q maps of a run, as PNG files in ``folder``."""
+def draw_all(agent: Agent, folder: Path, background: Background) -> list[Path]:
+    """Trajectories and coverage of a run, and of DDiffPG its Q maps and dendrogram, as PNG files in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = {"trajectories": draw_trajectories, "coverage": draw_coverage, "q_maps": draw_values}
-    written = []
-    for name, draw in drawings.items():
-        written.append(_save(draw(agent, background), folder / f"{name}.png"))
-    if len(agent.bank.library.path) > 1:
-        written.append(_save(draw_dendrogram(agent), folder / "dendrogram.png"))
-    return written
+    drawn = {"trajectories": draw_trajectories(agent, background), "coverage": draw_coverage(agent, background)}
+    if isinstance(agent, DDiffPG):
+        drawn["q_maps"] = draw_values(agent, background)
+        if len(agent.bank.library.path) > 1:
+            drawn["dendrogram"] = draw_dendrogram(agent)
+    return [_save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
-def draw_trajectories(agent: DDiffPG, background: Background, most: int = 40) -> plt.Figure:
-    """The newest successes of each mode, and its prototype as a thick line."""
+def draw_trajectories(agent: Agent, background: Background) -> plt.Figure:
+    """The newest successes of each mode, and its prototype as a thick line; without modes the newest of all."""
     figure, axes = plt.subplots(figsize=(6, 6))
     background(axes)
-    replay = agent.replay
-    for i, mode in enumerate(agent.bank.modes):
-        slots = np.flatnonzero(replay.live & replay.success & (replay.mode == mode.id))
-        for slot in slots[np.argsort(replay.born[slots])][-most:]:
-            axes.plot(*replay.path(slot).T[:2], color=COLOURS[i % 10], alpha=0.25, linewidth=0.7)
+    success = agent.replay.live & agent.replay.success
+    for i, mode in enumerate(agent.modes):
+        _draw_newest(axes, agent.replay, success & (agent.replay.mode == mode.id), COLOURS[i % 10])
         axes.plot(*mode.prototype.T[:2], color=COLOURS[i % 10], linewidth=2.5, label=f"mode {mode.id}")
-    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title="successes by mode")
-    if agent.bank.modes:
+    if agent.modes:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        _draw_newest(axes, agent.replay, success, COLOURS[0])
+    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title="successes by mode" if agent.modes else "successes")
     return figure
 
 
-def draw_coverage(agent: DDiffPG, background: Background) -> plt.Figure:
+def _draw_newest(axes: Axes, replay: Replay, chosen: np.ndarray, colour: tuple, most: int = 40) -> None:
+    """The newest trajectories among ``chosen [S]``."""
+    slots = np.flatnonzero(chosen)
+    for slot in slots[np.argsort(replay.born[slots])][-most:]:
+        axes.plot(*replay.path(slot).T[:2], color=colour, alpha=0.25, linewidth=0.7)
+
+
+def draw_coverage(agent: Agent, background: Background) -> plt.Figure:
     """Where the trajectories in memory have been."""
     figure, axes = plt.subplots(figsize=(6, 6))
     background(axes)
@@ -61,7 +69,8 @@ def draw_coverage(agent: DDiffPG, background: Background) -> plt.Figure:
     points = np.concatenate([replay.path(int(slot)) for slot in np.flatnonzero(replay.length > 0)])
     image = axes.hexbin(points[:, 0], points[:, 1], gridsize=50, bins="log", mincnt=1, alpha=0.8)
     figure.colorbar(image, label="visits")
-    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title=f"coverage: {len(agent.cells)} cells")
+    cells = agent.measures()["coverage_cells"]
+    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title=f"coverage: {cells:.0f} cells")
     return figure
 
 

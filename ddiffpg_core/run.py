@@ -16,12 +16,12 @@ import torch
 
 from ddiffpg_core import checkpoint
 from ddiffpg_core import config as settings
-from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import SavedPolicy
 from ddiffpg_core.config import Config
 from ddiffpg_core.evaluate import Report
 from ddiffpg_core.machine import machine
-from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_core.method import Agent
+from ddiffpg_core.spec import VecEnv
 from ddiffpg_core.timing import Stages
 
 Evaluator = Callable[[SavedPolicy, int], Report]
@@ -89,7 +89,7 @@ class Run:
 
     # ---- going on ---------------------------------------------------------------------------------
 
-    def restore(self, env: VecEnv, agent: DDiffPG) -> np.ndarray | None:
+    def restore(self, env: VecEnv, agent: Agent) -> np.ndarray | None:
         """Put environment and agent back to the last checkpoint; returns the observations, None without one."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
@@ -106,7 +106,7 @@ class Run:
         self._cut_log()
         return obs
 
-    def save(self, iteration: int, env: VecEnv, agent: DDiffPG) -> None:
+    def save(self, iteration: int, env: VecEnv, agent: Agent) -> None:
         """Everything needed to go on from after ``iteration``."""
         checkpoint.save(self.folder / "checkpoint.pt", {
             "iteration": iteration, "best": self.best, "seconds": self.seconds,
@@ -132,42 +132,45 @@ class Run:
 
     # ---- looking ----------------------------------------------------------------------------------
 
-    def log(self, iteration: int, agent: DDiffPG, losses: dict[str, torch.Tensor], stages: Stages) -> None:
+    def log(self, iteration: int, agent: Agent, losses: dict[str, torch.Tensor], stages: Stages) -> None:
         """One line of metrics.csv and TensorBoard."""
         row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
         row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
         self._write(iteration, row | {f"seconds/{k}": v for k, v in stages.seconds.items()})
 
-    def evaluate(self, iteration: int, agent: DDiffPG, evaluator: Evaluator) -> None:
+    def evaluate(self, iteration: int, agent: Agent, evaluator: Evaluator) -> None:
         """Evaluate the agent as it is now, log it, and keep its policy if none was better."""
         policy = self._policy(agent)
         report = evaluator(policy, self.config.train.eval_episodes)
-        row: dict[str, float] = {"eval/modes": len(report.modes), "eval/modes_learned": report.modes_learned,
-                                 "eval/unconditioned_success": report.unconditioned_success}
-        for mode in report.modes:
-            row |= {f"mode{mode.id}/success": mode.success, f"mode{mode.id}/adherence": mode.adherence}
-            if mode.returns is not None:
-                row[f"mode{mode.id}/return"] = mode.returns
-        self._write(iteration, row)
-        self._note = f"{report.modes_learned} of {len(report.modes)} modes learned"
+        self._write(iteration, curve_points(report))
+        self._note = f"success {report.unconditioned_success:.2f}"
+        if report.conditioned:
+            self._note = f"{report.modes_learned} of {len(report.modes)} modes learned"
         if score(report) >= self.best:
             self.best = score(report)
             checkpoint.save_policy(self.folder / "policy.pt", replace(policy, report=report.to_dict()))
 
-    def _policy(self, agent: DDiffPG) -> SavedPolicy:
+    def _policy(self, agent: Agent) -> SavedPolicy:
         return SavedPolicy(self.task, self.seed, agent.transitions, self.commit, self.config, agent.features,
-                           agent.slow_actor, agent.bank.modes, {})
+                           agent.slow_actor, agent.modes, {})
 
-    def finish(self, spec: TaskSpec, evaluator: Evaluator) -> Report:
-        """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json."""
+    def finish(self, agent: Agent, evaluator: Evaluator) -> Report:
+        """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json.
+
+        report.json has beside it what ``agent`` needed for it: method, transitions, cells covered, seconds.
+        """
         path = self.folder / "policy.pt"
         if not path.exists():
             raise RunError(f"{self.folder}: no policy was evaluated; train.eval_every is longer than the run")
-        policy = checkpoint.load_policy(path, spec)
+        policy = checkpoint.load_policy(path, agent.spec)
         report = evaluator(policy, self.config.train.final_episodes)
         checkpoint.save_policy(path, replace(policy, report=report.to_dict()))
-        content = report.to_dict() | {"seconds": self.seconds, "iterations": self.config.train.iterations}
-        content |= {"cpu_seconds": self.cpu_seconds, "machine": machine(self.config.train.device)}
+        content = report.to_dict() | {
+            "method": self.config.train.method, "transitions": agent.transitions,
+            "coverage_cells": int(agent.measures()["coverage_cells"]), "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds, "iterations": self.config.train.iterations,
+            "machine": machine(self.config.train.device),
+        }
         (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
         if self._board is not None:
             self._board.close()
@@ -213,8 +216,29 @@ class Run:
             os.replace(part, path)
 
 
+def curve_points(report: Report) -> dict[str, float]:
+    """What metrics.csv keeps of an evaluation; what does not exist for a policy is left out."""
+    row = {"eval/unconditioned_success": report.unconditioned_success}
+    if report.way_share is not None:
+        row["eval/ways"] = len(report.way_share)
+    if report.mean_action_success is not None:
+        row["eval/mean_action_success"] = report.mean_action_success
+    if report.conditioned:
+        row |= {"eval/modes": len(report.modes), "eval/modes_learned": report.modes_learned}
+    for mode in report.modes:
+        row |= {f"mode{mode.id}/success": mode.success, f"mode{mode.id}/adherence": mode.adherence}
+        if mode.returns is not None:
+            row[f"mode{mode.id}/return"] = mode.returns
+    return row
+
+
 def score(report: Report) -> list[float]:
-    """What makes one policy better than another: modes that are learned and can be come back to, then how well."""
+    """What makes one policy better than another: modes that are learned and can be come back to, then how well.
+
+    Of policies without modes, how often they reach a goal, then by how many ways.
+    """
+    if not report.conditioned:
+        return [report.unconditioned_success, float(len(report.way_share or ()))]
     good = sum(m.learned and (m.returns is None or m.returns >= 0.8) for m in report.modes)
     worst = [m.worst for m in report.modes]
     return [float(good), float(np.mean(worst)) if worst else 0.0]

@@ -129,6 +129,8 @@ def test_resume_with_other_settings(
     [
         (["--preset", "nonsense"], "known: cpu, gpu, quick"),
         (["--preset", "pointmaze-v1"], "known: cpu, gpu, quick"),
+        (["--method", "nonsense"], "'nonsense': no such method (known: ddiffpg"),
+        (["--set", "train.method=nonsense"], "train.method is 'nonsense': no such method (known: ddiffpg"),
         (["--set", "critic.gama=0.9"], "gama"),
         (["--set", "critic.gamma=high"], "gamma"),
         (["--set", "nonsense"], "nonsense"),

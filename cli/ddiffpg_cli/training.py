@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
 from ddiffpg_core import checkpoint, precision
-from ddiffpg_core.acting import act_of, known_modes
-from ddiffpg_core.agent import DDiffPG
+from ddiffpg_core.acting import evaluate_policy
 from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy
 from ddiffpg_core.config import Config
-from ddiffpg_core.evaluate import Report, evaluate
+from ddiffpg_core.evaluate import Report
+from ddiffpg_core.method import make_agent
 from ddiffpg_core.pictures import draw_all
 from ddiffpg_core.run import Evaluator, Run, RunError
 from ddiffpg_core.train import train
@@ -72,7 +72,7 @@ def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
         opened.enter_context(naming_what_fills_memory(config))
         env = opened.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
         evaluation_env = opened.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
-        agent = DDiffPG(task.spec, config, run.seed)
+        agent = make_agent(task.spec, config, run.seed)
         try:
             report = train(env, agent, evaluator(evaluation_env), run, config.train)
         except CheckpointError as error:
@@ -92,7 +92,7 @@ def evaluate_run(folder: Path, episodes: int, seed: int) -> Report:
     except (RunError, CheckpointError) as error:
         raise BadInput(str(error)) from error
     with closing(BatchedEnv(task, EVALUATION_ENVS)) as env:
-        return evaluate(env, act_of(policy, task.spec, seed), known_modes(policy), episodes, seed)
+        return evaluate_policy(env, policy, episodes, seed)
 
 
 def evaluator(env: BatchedEnv) -> Evaluator:
@@ -101,11 +101,10 @@ def evaluator(env: BatchedEnv) -> Evaluator:
     A fixed seed would choose the policy that suits these episodes best, and then measure it on them.
     """
 
-    def evaluate_policy(policy: SavedPolicy, episodes: int) -> Report:
-        seed = policy.transitions + episodes
-        return evaluate(env, act_of(policy, env.spec, seed), known_modes(policy), episodes, seed)
+    def evaluate_now(policy: SavedPolicy, episodes: int) -> Report:
+        return evaluate_policy(env, policy, episodes, policy.transitions + episodes)
 
-    return evaluate_policy
+    return evaluate_now
 
 
 def notes(config: Config) -> list[str]:

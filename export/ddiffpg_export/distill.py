@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy, load, load_policy
+from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy, load
 from ddiffpg_core.spec import TaskSpec
 from ddiffpg_export.measure import mode_errors
 from ddiffpg_export.student import (
     BOUND,
     CHECKPOINT_FILE,
-    POLICY_FILE,
     STUDENT_STEPS,
     DistillConfig,
     DistillError,
     SavedStudent,
     Student,
     StudentReport,
+    load_teacher,
     new_student,
     reading_run,
     save_student,
@@ -44,7 +44,7 @@ def distill(run_dir: Path, spec: TaskSpec, config: DistillConfig, progress: Prog
     RunFileError where its files are missing or broken, CheckpointError where the student cannot be written.
     """
     with reading_run():
-        policy = load_policy(run_dir / POLICY_FILE, spec)
+        policy = load_teacher(run_dir, spec)
         trajectories = recorded(run_dir, spec)
     student = distill_policy(policy, trajectories, config, progress)
     save_student(run_dir, policy, student)

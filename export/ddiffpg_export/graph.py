@@ -86,10 +86,12 @@ def policy_graph(
     row = add_mode_row(g, embeddings)
     embedding = g.add("Gather", [g.constant("mode.embeddings", _table(embeddings)), row], "embedding")
     x = add_features(g, policy.features)
-    if student.network is None:
+    if student.network is not None:
+        normal = add_student(g, student.network.nets, x, embedding)
+    elif isinstance(policy.actor, DiffusionActor):
         normal = add_denoising(g, policy.actor, x, embedding)
     else:
-        normal = add_student(g, student.network.nets, x, embedding)
+        raise TypeError(f"a {type(policy.actor).__name__} cannot be its own student")
     add_scaling(g, normal, row, action, embeddings)
     return g.model(len(policy.features.get_buffer("offset")), policy.actor.noise_dim, len(action.fields))
 

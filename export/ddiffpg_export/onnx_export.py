@@ -17,14 +17,13 @@ from onnx import helper
 
 from ddiffpg.contract import METADATA_KEY, Contract
 from ddiffpg.policy import Policy
-from ddiffpg_core.checkpoint import load_policy
 from ddiffpg_core.spec import TaskSpec
 from ddiffpg_export.accept import Tolerance, Trial, judge, try_out, ways_gone
 from ddiffpg_export.describe import LeftOut, Subject, World, choose_modes, make_contract
 from ddiffpg_export.distill import recorded
 from ddiffpg_export.graph import policy_graph
 from ddiffpg_export.parity import Parity, parity
-from ddiffpg_export.student import POLICY_FILE, SavedStudent, StudentReport, load_student, reading_run
+from ddiffpg_export.student import SavedStudent, StudentReport, load_student, load_teacher, reading_run
 
 PARITY_ROWS = 4096
 
@@ -114,7 +113,7 @@ class Candidate:
 def load_candidate(run_dir: Path, spec: TaskSpec, config: ExportConfig) -> Candidate:
     """From the files of a run; ExportRefused where no mode of it may be exported."""
     with reading_run():
-        policy = load_policy(run_dir / POLICY_FILE, spec)
+        policy = load_teacher(run_dir, spec)
         student = load_student(run_dir, policy)
         obs = np.concatenate(recorded(run_dir, spec))
     modes, left_out = choose_modes(policy, config.unlearned)

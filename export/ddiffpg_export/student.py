@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy, load, save
+from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy, load, load_policy, save
+from ddiffpg_core.config import DDIFFPG
+from ddiffpg_core.spec import TaskSpec
 
 STUDENT_FILE, POLICY_FILE, CHECKPOINT_FILE = "student.pt", "policy.pt", "checkpoint.pt"
 STUDENT_STEPS = (1, 2)
@@ -35,6 +37,17 @@ def reading_run() -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise RunFileError(str(error)) from error
+
+
+def load_teacher(run_dir: Path, spec: TaskSpec) -> SavedPolicy:
+    """The run's policy; CheckpointError where a baseline has trained it, which has no modes to keep."""
+    path = run_dir / POLICY_FILE
+    policy = load_policy(path, spec)
+    method = policy.config.train.method
+    if method != DDIFFPG:
+        raise CheckpointError(f"{path}: was trained by {method!r}, a baseline without modes; only policies of "
+                              f"{DDIFFPG!r} are distilled and exported")
+    return policy
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def test_the_form_of_the_json(env):
     assert (plain["task"], plain["episodes"], plain["seed"], plain["modes_learned"]) == ("pointmaze-v1", N, 4, 2)
     assert set(plain["modes"][0]) == {"id", "success", "adherence", "return", "mean_steps", "return_from"}
     assert plain["modes"][0]["return_from"] == {"8": 1.0}
-    assert plain["unconditioned"] == {"success": 1.0, "mode_share": {"3": 0.5, "8": 0.5}}
+    assert plain["unconditioned"] == {"success": 1.0, "mode_share": {"3": 0.5, "8": 0.5},
+                                      "ways": None, "way_share": None, "mean_action_success": None}
 
 
 def test_the_same_seed_gives_the_same_report(env):

@@ -51,6 +51,20 @@ def _evaluate_run(args: argparse.Namespace) -> Report:
 
 def describe(report: Report) -> str:
     """The evaluation for people to read."""
+    return _describe_modes(report) if report.conditioned else _describe_unconditioned(report)
+
+
+def _describe_unconditioned(report: Report) -> str:
+    """Of a policy that cannot be asked for a mode."""
+    ways = ", ".join(share(s) for s in report.way_share or ())
+    mean = "" if report.mean_action_success is None else f", {share(report.mean_action_success)} with its mean action"
+    return (
+        f"{report.task}, {report.episodes} episodes, seed {report.seed}: success {share(report.unconditioned_success)}"
+        f"{mean}\nshare of episodes by each distinct way: {ways or 'none'}"
+    )
+
+
+def _describe_modes(report: Report) -> str:
     rows = [
         (m.id, share(m.success), share(m.adherence), share(m.returns),
          "-" if m.mean_steps is None else f"{m.mean_steps:.0f}", "yes" if m.learned else "no")

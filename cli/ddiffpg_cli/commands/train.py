@@ -26,6 +26,9 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
     parser.add_argument("--seed", type=not_negative, metavar="N", help="seed of all randomness (default 0)")
     parser.add_argument(
+        "--method", metavar="NAME", help="ddiffpg, or a baseline: sac, td3, dipo, diffusion-ql (default ddiffpg)"
+    )
+    parser.add_argument(
         "--preset", metavar="NAME",
         help=f"settings for the machine: cpu, gpu, or quick, a run of seconds that learns little (default {PRESET})",
     )  # fmt: skip
@@ -43,7 +46,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     check_task(args.task)
-    given = settings(args) if args.preset or args.config or args.overrides else None
+    given = settings(args) if args.method or args.preset or args.config or args.overrides else None
 
     from ..training import Wanted, notes, open_run
 
@@ -79,10 +82,14 @@ def _train(training: Run) -> Report:
 
 
 def settings(args: argparse.Namespace) -> Config:
-    """Preset and task, then file, then single settings; each wins over the one before."""
+    """Preset and task, then file, then the method, then single settings; each wins over the one before."""
     from ddiffpg_core import config
 
     settings = config.load_preset(args.preset or PRESET, args.task)
     if args.config is not None:
         settings = config.load_file(existing_file(args.config, "--config"), settings)
+    if args.method is not None:
+        if args.method not in config.METHODS:
+            raise BadInput(f"--method {args.method!r}: no such method (known: {', '.join(config.METHODS)})")
+        settings = config.override(settings, [f"train.method={args.method}"])
     return config.override(settings, args.overrides)
