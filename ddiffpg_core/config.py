@@ -130,6 +130,10 @@ class ReplayConfig:
     any_share: float = 0.33
     success_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.success_share > 1:
+            raise ConfigError(f"replay.success_share is {self.success_share}: expected 0 to 1")
+
 
 @dataclass(frozen=True)
 class ModesConfig:
@@ -160,6 +164,10 @@ class SACConfig:
 
     temperature: float = 0.01
     entropy: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"sac.temperature is {self.temperature}: expected more than 0")
 
 
 @dataclass(frozen=True)
