@@ -159,6 +159,10 @@ class ReplayConfig:
     mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
     success_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.success_share > 1:
+            raise ConfigError(f"replay.success_share is {self.success_share}: expected 0 to 1")
+
 
 @dataclass(frozen=True)
 class ModesConfig:
@@ -189,6 +193,10 @@ class SACConfig:
 
     temperature: float = 0.01
     entropy: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"sac.temperature is {self.temperature}: expected more than 0")
 
 
 @dataclass(frozen=True)

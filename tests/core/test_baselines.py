@@ -188,11 +188,6 @@ def test_td3_moves_its_actor_every_other_time():
     assert differences(before, agent.actor.state_dict()) != []
 
 
-def test_td3_without_a_delay_is_refused():
-    with pytest.raises(ConfigError, match=r"td3.policy_delay is 0: expected 1 or more"):
-        override(Config(), ["td3.policy_delay=0"])
-
-
 # ---- DIPO -----------------------------------------------------------------------------------------
 
 
@@ -259,6 +254,16 @@ def test_every_method_is_made_by_its_name():
         agent = make_agent(plane(), override(LINEAR, [f"train.method={name}"]), 0)
         assert isinstance(agent, Baseline)
         assert agent.method == name
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), [
+    ("td3.policy_delay", "0", "1 or more"),
+    ("sac.temperature", "0.0", "more than 0"),
+    ("replay.success_share", "1.5", "0 to 1"),
+])
+def test_settings_that_cannot_be(key: str, value: str, expected: str):
+    with pytest.raises(ConfigError, match=rf"{key} is {value}: expected {expected}"):
+        override(Config(), [f"{key}={value}"])
 
 
 class Stopped(Exception):
