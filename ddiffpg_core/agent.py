@@ -57,6 +57,7 @@ class DDiffPG:
         self.fade = 1.0
         self.transitions = 0
         self.updates = 0
+        self.batch: Batch | None = None  # what the last update learned from
 
     # ---- collecting -------------------------------------------------------------------------------
 
@@ -169,14 +170,15 @@ class DDiffPG:
         replay = self.replay
         success = replay.live & replay.success
         out: dict[str, float] = {"trajectories": replay.finished, "successes_held": int(success.sum()),
-                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells)}
+                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells),
+                                 "cluster/paths": len(self.bank.library.path)}
         return out | {f"mode{m.id}/trajectories": int((success & (replay.mode == m.id)).sum()) for m in self.bank.modes}
 
     # ---- learning ---------------------------------------------------------------------------------
 
     def update(self) -> dict[str, torch.Tensor]:
         """One multimodal batch: critics, action improvement, actor, novelty (paper, algorithm 1)."""
-        batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
+        batch = self.batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
         next_action, start = self._sample_actions(batch)
         target = self.critic.target_distribution(
             torch.cat([batch.x_next, next_action], -1), batch.reward, batch.discount)

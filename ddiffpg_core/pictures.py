@@ -114,6 +114,9 @@ def draw_dendrogram(agent: DDiffPG) -> plt.Figure:
 
 
 def _save(figure: plt.Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    try:
+        figure.savefig(path, dpi=110, bbox_inches="tight")
+    except OSError as error:  # where the disk is full it does not say which file it was
+        raise OSError(error.errno, error.strerror, str(path)) from error
     plt.close(figure)
     return path
