@@ -1,4 +1,4 @@
 """Learning: a diffusion policy trained from sparse rewards that keeps every way it finds.
 
-Importing the package loads neither torch nor scikit-learn; its modules load what they need.
+Importing the package loads neither torch nor scipy; its modules load what they need.
 """

@@ -59,6 +59,7 @@ class DDiffPG:
         self.fade = 1.0
         self.transitions = 0
         self.updates = 0
+        self.batch: Batch | None = None  # what the last update learned from
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -176,14 +177,18 @@ class DDiffPG:
         replay = self.replay
         success = replay.live & replay.success
         out: dict[str, float] = {"trajectories": replay.finished, "successes_held": int(success.sum()),
-                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells)}
+                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells),
+                                 "cluster/paths": len(self.bank.library.path)}
+        apart = self.bank.library.silhouette()
+        if apart is not None:
+            out["cluster/silhouette"] = apart
         return out | {f"mode{m.id}/trajectories": int((success & (replay.mode == m.id)).sum()) for m in self.bank.modes}
 
     # ---- learning ---------------------------------------------------------------------------------
 
     def update(self) -> dict[str, torch.Tensor]:
         """One multimodal batch: critics, action improvement, actor, novelty (paper, algorithm 1)."""
-        batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
+        batch = self.batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
         next_action, away = self._sample_actions(batch)
         target, start = self._target(batch, next_action), self._start(batch, away)
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)

@@ -7,10 +7,11 @@ Both are plain tensors and values (loaded with ``weights_only``): no code is run
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -30,15 +31,23 @@ class CheckpointError(RuntimeError):
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` (tensors, arrays, plain values) so that ``path`` is always whole: the old or the new."""
+    with replacing(path) as file:
+        torch.save(_pack({"format": FORMAT, **content}), file)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``path`` when all of it is on the disk; raises CheckpointError where it cannot."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            torch.save(_pack({"format": FORMAT, **content}), file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: could not be written ({error}); what was there before is unharmed") from error
+        raise CheckpointError(f"{path}: could not be written ({error}); what was there before is unharmed: make room "
+                              "where the disk is full, then resume") from error
     finally:
         with suppress(OSError):  # gone by now if all went well; and the folder may be the very thing that refuses
             part.unlink()
@@ -58,7 +67,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _pack(value: Any) -> Any:
-    """Arrays as tensors under a marker, everything else as it is."""
+    """Arrays as tensors under a marker, dataclasses as their fields, everything else as it is."""
+    if is_dataclass(value):
+        return {f.name: _pack(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
         return {"__array__": torch.from_numpy(np.asarray(value, order="C"))}
     if isinstance(value, np.generic):

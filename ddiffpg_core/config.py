@@ -173,9 +173,8 @@ class ModesConfig:
     new_per_call: int = 60
     max_modes: int = 8
     min_cluster: int = 4
-    silhouette_min: float = 0.5
+    joined: float = 0.9  # share of the distance that makes two ways, up to which paths are joined: 20 points blur it
     outliers_max: float = 0.25
-    cuts: int = 15
     longest_detour: float = 2.0
 
     def __post_init__(self) -> None:

@@ -44,6 +44,11 @@ class Agent(Protocol):
     def replay(self) -> Replay: ...
 
     @property
+    def batch(self) -> Any:
+        """What the last update learned from, a dataclass of tensors; None before the first."""
+        ...
+
+    @property
     def modes(self) -> tuple[Mode, ...]: ...
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddiffpg_core.clustering import Clustering, PathLibrary, cluster
 from ddiffpg_core.config import ModesConfig
-from ddiffpg_core.paths import dtw
+from ddiffpg_core.paths import dtw, mean_gap
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ class ModeBank:
 
     def label_failed(self, ways: np.ndarray) -> np.ndarray:
         """The same for ways that never arrived: by their points' mean distance to the prototype."""
-        gap = np.linalg.norm(ways[:, None, :, None] - self.prototypes[None, :, None], axis=-1)
-        return self.ids[gap.min(-1).mean(-1).argmin(1)]
+        return self.ids[mean_gap(ways, self.prototypes).argmin(1)]
 
     def rediscover(self, rng: np.random.Generator) -> Change | None:
         """Cluster the library anew; None while it is too small. Modes that persist keep id and embedding."""
@@ -80,16 +79,8 @@ class ModeBank:
         self.last = cluster(self.library.distance, self.apart, self.config)
         groups = [np.flatnonzero(self.last.label == k) for k in range(self.last.label.max() + 1)]
         heirs = _heirs(groups, self.library.owner, self.ids)
-        known = {m.id: m for m in self.modes}
-        modes, source = [], []
-        for members, heir in zip(groups, heirs):
-            prototype = self.library.medoid(members)
-            parent = _parent(self.library.owner[members], known)
-            if heir is None:
-                modes.append(self._new_mode(prototype, known.get(parent), rng))
-            else:
-                modes.append(self._continued(known[heir], prototype))
-            source.append(parent if heir is None else heir)
+        found = np.stack([self.library.medoid(members) for members in groups])
+        modes, source = self._named(found, groups, heirs, rng)
         for mode in self._left_out(heirs, modes):
             modes.append(mode)
             source.append(mode.id)
@@ -98,19 +89,36 @@ class ModeBank:
         self.library.owner = self.label(self.library.path)
         return Change(self.modes, tuple(source[i] for i in order))
 
+    def _named(self, found: np.ndarray, groups: list[np.ndarray], heirs: list[int | None],
+               rng: np.random.Generator) -> tuple[list[Mode], list[int]]:
+        """A mode for each way of ``found [G, P, D]``, and the id that each learns from."""
+        known = {m.id: m for m in self.modes}
+        place = {m.id: k for k, m in enumerate(self.modes)}
+        moved = dtw(found, self.prototypes) if known else None
+        modes, source = [], []
+        for g, (members, heir) in enumerate(zip(groups, heirs)):
+            if heir is None or moved is None:
+                parent = _parent(self.library.owner[members], known)
+                modes.append(self._new_mode(found[g], known.get(parent), rng))
+                source.append(parent)
+            else:
+                modes.append(self._continued(known[heir], found[g], moved[g, place[heir]]))
+                source.append(heir)
+        return modes, source
+
     def _left_out(self, heirs: list[int | None], found: list[Mode]) -> list[Mode]:
         """Known modes that this clustering did not find again, but whose way is nobody else's: they stay.
 
-        A cut of the dendrogram may join two clusters today that it took apart yesterday; what has been
-        learned is not thrown away for that.
+        The trajectories of a mode may have left the library; what has been learned is not thrown away for that.
         """
-        ways = np.stack([m.prototype for m in found])
         missing = [m for m in self.modes if m.id not in heirs]
-        return [m for m in missing if dtw(m.prototype[None], ways).min() > self.apart]
+        if not missing:
+            return []
+        gap = dtw(np.stack([m.prototype for m in missing]), np.stack([m.prototype for m in found]))
+        return [m for m, nearest in zip(missing, gap.min(1)) if nearest > self.apart]
 
-    def _continued(self, mode: Mode, prototype: np.ndarray) -> Mode:
-        """The same mode; its way stays as it is until the new one is clearly another."""
-        moved = dtw(prototype[None], mode.prototype[None])[0, 0]
+    def _continued(self, mode: Mode, prototype: np.ndarray, moved: float) -> Mode:
+        """The same mode; its way stays as it is until the new one, ``moved`` metres off, is clearly another."""
         return mode if moved < 0.25 * self.apart else replace(mode, prototype=prototype)
 
     def _new_mode(self, prototype: np.ndarray, parent: Mode | None, rng: np.random.Generator) -> Mode:
@@ -134,7 +142,7 @@ class ModeBank:
 def _heirs(groups: list[np.ndarray], owner: np.ndarray, ids: np.ndarray) -> list[int | None]:
     """Which known mode each cluster continues: the pair that shares the most paths first, each mode once."""
     heirs: list[int | None] = [None] * len(groups)
-    shared = np.array([[(owner[members] == i).sum() for i in ids] for members in groups]).reshape(len(groups), len(ids))
+    shared = np.stack([(owner[members, None] == ids).sum(0) for members in groups])
     while shared.size and shared.max() > 0:
         group, mode = np.unravel_index(shared.argmax(), shared.shape)
         heirs[group] = int(ids[mode])

@@ -6,6 +6,10 @@ import math
 
 import numpy as np
 
+_PAIRS = 4096  # compared at a time: so many tables' rows fit into a core's cache
+_STRIP = 64
+_POINTS = 1_000_000  # pairs of points at a time
+
 
 def erase_loops(path: np.ndarray, radius: float) -> np.ndarray:
     """``path [L, D]`` without its detours.
@@ -56,21 +60,71 @@ def dtw(a: np.ndarray, b: np.ndarray, order: float = math.inf) -> np.ndarray:
     where they are farthest apart (the discrete Fréchet distance). It tells ways apart that share most of
     their length, and does not add up what every trajectory of one way has of jitter.
     """
-    n, m, p = len(a), len(b), a.shape[1]
-    cost = np.linalg.norm(a[:, None, :, None] - b[None, :, None], axis=-1).reshape(n * m, p, p)
-    cost = np.ascontiguousarray(np.moveaxis(cost, 0, 2))
-    join: np.ufunc = np.maximum
-    if math.isfinite(order):
-        cost, join = cost**order / p, np.add
-    total = np.full((p + 1, p + 1, n * m), np.inf, cost.dtype)
-    total[0, 0] = 0.0
-    for d in range(2, 2 * p + 1):
-        i = np.arange(max(1, d - p), min(p, d - 1) + 1)
-        j = d - i
-        best = np.minimum(np.minimum(total[i - 1, j], total[i, j - 1]), total[i - 1, j - 1])
-        total[i, j] = join(cost[i - 1, j - 1], best)
-    out = total[p, p].reshape(n, m)
-    return out ** (1.0 / order) if math.isfinite(order) else out
+    out = np.empty((len(a), len(b)), np.result_type(a, b, np.float32))
+    columns = np.ascontiguousarray(b.transpose(1, 2, 0))
+    wide = max(1, min(len(b), _PAIRS))
+    tall = _PAIRS // wide
+    for i in range(0, len(a), tall):
+        for j in range(0, len(b), wide):
+            out[i : i + tall, j : j + wide] = _warped(a[i : i + tall], columns[:, :, j : j + wide], order)
+    return out ** (1.0 / order) if math.isfinite(order) else np.sqrt(out)
+
+
+def pairwise(ways: np.ndarray, order: float = math.inf) -> np.ndarray:
+    """:func:`dtw` between every two of ``ways [N, P, D]`` -> ``[N, N]``, at half the cost."""
+    out = np.zeros((len(ways), len(ways)), np.result_type(ways, np.float32))
+    for i in range(0, len(ways), _STRIP):
+        strip = dtw(ways[i : i + _STRIP], ways[i:], order)
+        out[i : i + _STRIP, i:] = strip
+        out[i:, i : i + _STRIP] = strip.T
+    return out
+
+
+def _warped(a: np.ndarray, columns: np.ndarray, order: float) -> np.ndarray:
+    """The least cost (squared where ``order`` is infinite) of ``a [R, P, D]`` and ``columns [P, D, C]`` -> ``[R, C]``.
+
+    The table of each pair is filled row by row, those of all pairs together.
+    """
+    p = a.shape[1]
+    join: np.ufunc = np.add if math.isfinite(order) else np.maximum
+    best = np.full((p, len(a), columns.shape[2]), np.inf, np.result_type(a, columns, np.float32))
+    best[0] = 0.0
+    total = best
+    for i in range(p):
+        total = _costs(a[:, i], columns, order)
+        join(total[0], best[0], out=total[0])
+        for j in range(1, p):
+            np.minimum(best[j], total[j - 1], out=best[j])
+            join(total[j], best[j], out=total[j])
+        best[0] = total[0]
+        np.minimum(total[1:], total[:-1], out=best[1:])
+    return total[-1]
+
+
+def _costs(points: np.ndarray, columns: np.ndarray, order: float) -> np.ndarray:
+    """What pairing ``points [R, D]`` with each of ``columns [P, D, C]`` costs -> ``[P, R, C]``."""
+    out = (columns[:, 0, None] - points[:, 0, None]) ** 2
+    for d in range(1, points.shape[1]):
+        gap = columns[:, d, None] - points[:, d, None]
+        gap *= gap
+        out += gap
+    return out ** (order / 2) / len(columns) if math.isfinite(order) else out
+
+
+def mean_gap(ways: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mean distance of the points of each of ``ways [N, P, D]`` to the nearest point of each of ``others [M, Q, D]``.
+
+    Returns ``[N, M]``, metres. It says how near a way keeps to another one that it need not follow to the end.
+    """
+    m, q, dim = others.shape
+    out = np.empty((len(ways), m), np.result_type(ways, others))
+    points = others.reshape(-1, dim)
+    some = max(1, _POINTS // (ways.shape[1] * m * q))
+    for i in range(0, len(ways), some):
+        part = ways[i : i + some, :, None]
+        squared = sum((part[..., d] - points[:, d]) ** 2 for d in range(dim))
+        out[i : i + some] = np.sqrt(np.reshape(squared, (*part.shape[:2], m, q)).min(-1)).mean(1)
+    return out
 
 
 def distance_to_way(points: np.ndarray, way_points: np.ndarray) -> np.ndarray:

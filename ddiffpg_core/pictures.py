@@ -116,13 +116,16 @@ def draw_dendrogram(agent: DDiffPG) -> plt.Figure:
     """The hierarchy of the successful ways, and where they are one."""
     result = cluster(agent.bank.library.distance, agent.bank.apart, agent.config.modes)
     figure, axes = plt.subplots(figsize=(8, 4))
-    dendrogram(result.tree, ax=axes, no_labels=True, color_threshold=agent.bank.apart)
-    axes.axhline(agent.bank.apart, linestyle="--", color="grey")
+    dendrogram(result.tree, ax=axes, no_labels=True, color_threshold=result.height)
+    axes.axhline(result.height, linestyle="--", color="grey")
     axes.set(ylabel="distance / m", title=f"{result.label.max() + 1} clusters among {len(result.label)} ways")
     return figure
 
 
 def _save(figure: plt.Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    try:
+        figure.savefig(path, dpi=110, bbox_inches="tight")
+    except OSError as error:  # where the disk is full it does not say which file it was
+        raise OSError(error.errno, error.strerror, str(path)) from error
     plt.close(figure)
     return path

@@ -128,17 +128,24 @@ class Replay:
         return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, the used part of each array only (a view of a tensor would be saved with all of its storage)."""
+        """All of it: the used part of each array, as a view of it where it is in the CPU's memory.
+
+        As arrays, not as tensors: of a view of a tensor, all of its storage would be saved.
+        """
         used = int(max(self.open.max(), self.collected().max(initial=0))) + 1
-        state: dict[str, Any] = {name: getattr(self, name)[:used] for name in _PER_SLOT}
-        state |= {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
-        state["target"] = self.target[:, :used].clone()
+        state: dict[str, Any] = {name: _array(getattr(self, name)[:used]) for name in _PER_SLOT}
+        state["target"] = [_array(kind[:used]) for kind in self.target]
         return {**state, "open": self.open, "finished": self.finished}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         used = len(state["length"])
         for name in _PER_SLOT:
-            value = state[name]
-            getattr(self, name)[:used] = value.to(self.obs.device) if isinstance(value, torch.Tensor) else value
-        self.target[:, :used] = state["target"].to(self.target.device)
+            mine = getattr(self, name)
+            mine[:used] = torch.as_tensor(state[name]) if isinstance(mine, torch.Tensor) else state[name]
+        for mine, kept in zip(self.target, state["target"]):
+            mine[:used] = torch.as_tensor(kept)
         self.open, self.finished = state["open"].copy(), state["finished"]
+
+
+def _array(value: np.ndarray | torch.Tensor) -> np.ndarray:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Run:
 
     ``config.yaml`` the resolved settings, ``run.json`` task and seed, ``metrics.csv`` and ``tensorboard/`` the
     log, ``checkpoint.pt`` everything to go on from, ``policy.pt`` the best policy so far, ``report.json`` its
-    last evaluation.
+    last evaluation; ``diverged.pt``, where a loss was not finite, what the networks learned from then.
     """
 
     def __init__(self, folder: Path, task: str, seed: int, config: Config, commit: str) -> None:
@@ -130,13 +130,30 @@ class Run:
                 raise RunError(f"{self.folder}: {name} is not finite at iteration {iteration}; training has diverged, "
                                "start a new run with a lower learning rate")
 
+    def check_losses(self, iteration: int, learned: Sequence[tuple[Mapping[str, torch.Tensor], Any]]) -> None:
+        """Stop where a loss of any update is not finite. ``learned``: losses and batch of each, in their order.
+
+        RunError names the first such loss and the file diverged.pt, which holds this update's losses and batch.
+        """
+        if torch.stack([loss for losses, _ in learned for loss in losses.values()]).isfinite().all():
+            return
+        bad = [{k: float(v) for k, v in losses.items() if not v.isfinite()} for losses, _ in learned]
+        first = next(i for i, losses in enumerate(bad) if losses)
+        path, (losses, batch) = self.folder / "diverged.pt", learned[first]
+        checkpoint.save(path, {"iteration": iteration, "update": first + 1, "batch": batch,
+                               "losses": {k: float(v) for k, v in losses.items()}})
+        raise RunError(f"{self.folder}: loss/{next(iter(bad[first]))} is not finite at iteration {iteration}; training "
+                       f"has diverged ({path} holds the batch and the losses of update {first + 1} of {len(learned)}), "
+                       "start a new run with a lower learning rate")
+
     # ---- looking ----------------------------------------------------------------------------------
 
     def log(self, iteration: int, agent: Agent, losses: dict[str, torch.Tensor], stages: Stages) -> None:
         """One line of metrics.csv and TensorBoard."""
         row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
         row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
-        self._write(iteration, row | {f"seconds/{k}": v for k, v in stages.seconds.items()})
+        row |= {f"seconds/{k}": v for k, v in stages.seconds.items()}
+        self._write(iteration, row | {f"{k}/seconds": v for k, v in stages.last.items() if k == "cluster"})
 
     def evaluate(self, iteration: int, agent: Agent, evaluator: Evaluator) -> None:
         """Evaluate the agent as it is now, log it, and keep its policy if none was better."""
@@ -171,9 +188,11 @@ class Run:
             "cpu_seconds": self.cpu_seconds, "iterations": self.config.train.iterations,
             "machine": machine(self.config.train.device),
         }
-        (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
+        with checkpoint.replacing(self.folder / "report.json") as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
         if self._board is not None:
-            self._board.close()
+            with _writing(self.folder / "tensorboard"):
+                self._board.close()
         return report
 
     def progress(self, iteration: int) -> None:
@@ -186,17 +205,15 @@ class Run:
     def _write(self, iteration: int, row: dict[str, float]) -> None:
         """Long form: one line a number, so that modes may come and go."""
         path = self.folder / "metrics.csv"
-        try:
-            with open(path, "a", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if file.tell() == 0:
-                    writer.writerow(["iteration", "name", "value"])
-                writer.writerows([iteration, name, repr(float(value))] for name, value in row.items())
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
-        board = self._tensorboard()
-        for name, value in row.items():
-            board.add_scalar(name, value, iteration)
+        with _writing(path), open(path, "a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(["iteration", "name", "value"])
+            writer.writerows([iteration, name, repr(float(value))] for name, value in row.items())
+        with _writing(self.folder / "tensorboard"):
+            board = self._tensorboard()
+            for name, value in row.items():
+                board.add_scalar(name, value, iteration)
 
     def _tensorboard(self) -> Any:
         if self._board is None:
@@ -211,9 +228,18 @@ class Run:
         if path.exists():
             lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.iteration]
-            part = path.with_name(path.name + ".part")
-            part.write_text("".join(lines[:1] + kept))
-            os.replace(part, path)
+            with checkpoint.replacing(path) as file:
+                file.write("".join(lines[:1] + kept).encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """RunError naming ``path`` where the system refuses to write it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error}); the last checkpoint is unharmed: "
+                       "make room where the disk is full, then resume") from error
 
 
 def curve_points(report: Report) -> dict[str, float]:

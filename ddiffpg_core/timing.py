@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 
 class Stages:
-    """Seconds spent in each named stage: ``with stages("update"): ...``."""
+    """Seconds spent in each named stage, in all and the last time: ``with stages("update"): ...``."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.last: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -20,4 +21,5 @@ class Stages:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - start
+            self.last[name] = time.perf_counter() - start
+            self.seconds[name] += self.last[name]

@@ -31,14 +31,14 @@ def train(env: VecEnv, agent: Agent, evaluator: Evaluator, run: Run, config: Tra
             agent.observe(action, step)
             obs = step.obs
         if iteration > config.warmup_iterations:
-            with stages("cluster"):
-                if iteration % config.recluster_every == 0 and not agent.settled:
+            if iteration % config.recluster_every == 0 and not agent.settled:
+                with stages("cluster"):
                     agent.rediscover_modes()
             with stages("update"):
-                losses = [agent.update() for _ in range(config.updates_per_iteration)]
-                run.check(iteration, {f"loss/{k}": v for k, v in losses[-1].items()})
+                learned = [(agent.update(), agent.batch) for _ in range(config.updates_per_iteration)]
+                run.check_losses(iteration, learned)
             if iteration % config.log_every == 0:
-                run.log(iteration, agent, losses[-1], stages)
+                run.log(iteration, agent, learned[-1][0], stages)
             if iteration % config.eval_every == 0 or iteration == config.iterations:
                 with stages("evaluate"):
                     run.evaluate(iteration, agent, evaluator)

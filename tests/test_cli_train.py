@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ pytest.importorskip("torch", reason="the extra 'train' is not installed")
 import torch
 
 from ddiffpg_cli.main import main
+from ddiffpg_core.checkpoint import load
 from tests.test_cli import PATHS, one_line
 
 SMALL = {
@@ -213,6 +215,28 @@ def test_eval_of_a_policy_cut_short(copy: Path, capsys: pytest.CaptureFixture[st
 def test_eval_of_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(tmp_path)]) == 2
     assert str(tmp_path) in one_line(capsys)
+
+
+def test_a_disk_that_fills_while_training_and_is_resumed_with_room_again(finished: Path, tmp_path: Path) -> None:
+    """From its first checkpoint on no file of the run can grow: it stops, and goes on from there as if it had not."""
+    out = tmp_path / "run"
+    flags = ["train", "pointmaze-v1", "--out", str(out), "--seed", "3", *SETTINGS, "--set", "train.checkpoint_every=1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ddiffpg_cli", *flags], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (out / "checkpoint.pt").exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+        error = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 1, error
+    assert "File too large" in error or "write failed" in error
+    assert str(out) in error
+    assert "resume" in error
+    assert 0 < load(out / "checkpoint.pt")["iteration"] < 120
+    assert train(out, "--resume") == 0
+    assert log(out) == log(finished)
 
 
 def test_disk_full_while_saving(tmp_path: Path) -> None:

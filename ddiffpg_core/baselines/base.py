@@ -88,6 +88,7 @@ class Baseline(ABC):
         self.cells: set[tuple[int, ...]] = set()
         self.fade = 1.0
         self.transitions = self.updates = 0
+        self.batch: Transitions | None = None  # what the last update learned from
 
     # ---- how a method learns ----------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Baseline(ABC):
         """One update of critics and actor; returns the losses by name."""
 
     def update(self) -> dict[str, torch.Tensor]:
-        batch = self.draw()
+        batch = self.batch = self.draw()
         losses = self.learn(batch)
         losses["novelty"] = self.novelty.update(batch.x_one)
         self.updates += 1

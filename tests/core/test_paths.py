@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ddiffpg_core.paths import direct, distance_to_way, dtw, erase_loops, resample, way
+from ddiffpg_core.paths import direct, distance_to_way, dtw, erase_loops, mean_gap, pairwise, resample, way
 
 
 def plain_dtw(a: np.ndarray, b: np.ndarray, order: float) -> float:
@@ -37,6 +37,26 @@ def test_dtw_is_the_plain_recursion(order, points):
     a, b = rng.normal(size=(3, points, 2)), rng.normal(size=(4, points, 2))
     expected = [[plain_dtw(x, y, order) for y in b] for x in a]
     np.testing.assert_allclose(dtw(a, b, order), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1.0, math.inf])
+def test_many_pairs_are_compared_in_parts_that_fit_together(order):
+    # more pairs than are compared at a time, and no multiple of it: 70 x 70 alone, then 3 x 5000
+    rng = np.random.default_rng(9)
+    few, many = rng.normal(size=(70, 3, 2)), rng.normal(size=(5000, 3, 2))
+    np.testing.assert_array_equal(pairwise(few, order), dtw(few, few, order))
+    whole = dtw(few[:3], many, order)
+    assert whole.shape == (3, 5000)
+    for i, j in ((0, 0), (1, 4095), (2, 4096), (1, 4999)):
+        assert whole[i, j] == pytest.approx(plain_dtw(few[i], many[j], order))
+    assert dtw(many, few[:3], order) == pytest.approx(whole.T)
+
+
+def test_nothing_to_compare():
+    ways = np.zeros((2, 4, 2), np.float32)
+    assert dtw(ways[:0], ways).shape == (0, 2)
+    assert dtw(ways, ways[:0]).shape == (2, 0)
+    assert pairwise(ways[:0]).shape == (0, 0)
 
 
 def test_dtw_of_order_two_is_that_of_dtaidistance():
@@ -165,6 +185,21 @@ def test_distance_to_a_polyline():
 
 def test_distance_to_a_way_with_a_point_twice():
     np.testing.assert_allclose(distance_to_way(line((1, 1)), line((0, 0), (0, 0), (2, 0))), [1])
+
+
+def test_mean_gap_is_to_the_nearest_points():
+    # half a way along y = 0 keeps 1 m from the one at y = 1, and 0 from its own; its points need not be as many
+    ways = np.stack([line((0, 0), (1, 0)), line((0, 0), (0, -2))])
+    others = np.stack([line((0, 1), (1, 1), (2, 1)), line((0, 0), (1, 0), (2, 0))])
+    np.testing.assert_allclose(mean_gap(ways, others), [[1, 0], [2, 1]])
+
+
+def test_mean_gap_of_many_is_that_of_each():
+    rng = np.random.default_rng(7)
+    ways, others = rng.normal(size=(150, 20, 2)), rng.normal(size=(30, 20, 2))
+    every = mean_gap(ways, others)
+    for i in (0, 82, 83, 149):
+        np.testing.assert_allclose(every[i], mean_gap(ways[i : i + 1], others)[0])
 
 
 # ---- detours --------------------------------------------------------------------------------------

@@ -194,6 +194,15 @@ def test_state_holds_everything(trajectories, steps, tmp_path):
     assert_alike(replay, restored(replay, tmp_path))
 
 
+def test_state_takes_no_memory_of_its_own():
+    replay = memory(plane())
+    play(replay, WAY, goal=True)
+    state = replay.state_dict()
+    for name in ("obs", "action", "reward"):
+        assert np.shares_memory(state[name], getattr(replay, name).numpy())
+    assert all(np.shares_memory(kept, kind.numpy()) for kept, kind in zip(state["target"], replay.target))
+
+
 def test_state_is_as_large_as_what_is_used(tmp_path):
     few, many = (memory(plane(max_steps=100), slots=500) for _ in range(2))
     for _ in range(3):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ddiffpg_core.checkpoint import load
-from ddiffpg_core.config import load_preset, override
+from ddiffpg_core.config import Config, load_preset, override
 from ddiffpg_core.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +27,29 @@ SETTINGS = override(load_preset("quick"), [
 ])
 
 
-def start(folder: Path) -> subprocess.Popen:
+# The ant finds nothing so soon; all that its networks, physics and replay become is to be the same all the same.
+ANT = override(Config(), [
+    "train.iterations=36", "train.warmup_iterations=6", "train.num_envs=4", "train.checkpoint_every=9",
+    "train.log_every=3", "train.eval_every=36", "train.eval_episodes=1", "train.final_episodes=1",
+    "train.recluster_every=5", "replay.trajectories=16", "critic.value_max=12.0", "critic.batch_size=64",
+    "critic.hidden=[32]", "actor.hidden=[32]", "novelty.hidden=[32]",
+])
+CASES = {"pointmaze-v2": SETTINGS, "antmaze-v1": ANT}
+
+
+def start(folder: Path, task: str) -> subprocess.Popen:
     """A process that trains in ``folder``."""
     if not folder.exists():
-        Run.create(folder, "pointmaze-v2", 4, SETTINGS, "abc")
+        Run.create(folder, task, 4, CASES[task], "abc")
     paths = [ROOT, *(ROOT / p for p in ("sim", "ros2_ws/src/ddiffpg"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, str(Path(__file__).with_name("training_process.py")), str(folder)],
                             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def kill_at(folder: Path, iteration: int) -> None:
+def kill_at(folder: Path, task: str, iteration: int) -> None:
     """Train until ``iteration`` is done, then kill -9 in the midst of what comes next."""
-    with start(folder) as process:
+    with start(folder, task) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= iteration:
@@ -49,9 +59,9 @@ def kill_at(folder: Path, iteration: int) -> None:
         assert process.wait() in (-9, 0), process.stderr.read() if process.stderr else ""
 
 
-def finish(folder: Path) -> dict[str, Any]:
+def finish(folder: Path, task: str) -> dict[str, Any]:
     """Train to the end; everything that the run has come to."""
-    with start(folder) as process:
+    with start(folder, task) as process:
         out, error = process.communicate()
     assert process.returncode == 0, error
     report = json.loads((folder / "report.json").read_text())
@@ -65,7 +75,7 @@ def finish(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> dict[str, Any]:
-    result = finish(tmp_path_factory.mktemp("runs") / "whole")
+    result = finish(tmp_path_factory.mktemp("runs") / "whole", "pointmaze-v2")
     assert result["iterations"] == 200
     assert result["state"]["agent"]["bank"]["modes"], "there is nothing to compare"
     return result
@@ -87,9 +97,17 @@ def test_killed_again_and_again_and_resumed_it_ends_the_same(uninterrupted, tmp_
     folder = tmp_path / "run"
     moments = [random.randrange(1, 40), random.randrange(41, 120), random.randrange(121, 180)]
     for moment in moments:
-        kill_at(folder, moment)
+        kill_at(folder, "pointmaze-v2", moment)
     # and had the last one come in the midst of a save, there would be the old checkpoint and half of the new one
     whole = (folder / "checkpoint.pt").read_bytes()
     (folder / "checkpoint.pt.part").write_bytes(whole[: len(whole) // 2])
-    assert differences(uninterrupted, finish(folder)) == [], f"killed at iterations {moments}"
+    assert differences(uninterrupted, finish(folder, "pointmaze-v2")) == [], f"killed at iterations {moments}"
     assert not (folder / "checkpoint.pt.part").exists()
+
+
+def test_an_ant_that_is_killed_and_resumed_ends_the_same(tmp_path):
+    whole = finish(tmp_path / "whole", "antmaze-v1")
+    assert whole["state"]["agent"]["updates"] == 60
+    moment = random.randrange(10, 35)
+    kill_at(tmp_path / "killed", "antmaze-v1", moment)
+    assert differences(whole, finish(tmp_path / "killed", "antmaze-v1")) == [], f"killed at iteration {moment}"

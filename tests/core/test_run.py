@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -173,7 +174,8 @@ def test_a_finished_run_holds_everything(finished):
 def test_the_log_names_losses_modes_coverage_and_time(finished):
     metrics = read_metrics(finished)
     for name in ("loss/critic", "loss/actor", "loss/novelty", "modes", "coverage_cells", "transitions", "updates",
-                 "seconds", "seconds/update", "seconds/simulate", "eval/modes_learned", "eval/unconditioned_success"):
+                 "seconds", "seconds/update", "seconds/simulate", "seconds/cluster", "cluster/seconds", "cluster/paths",
+                 "eval/modes_learned", "eval/unconditioned_success"):
         assert np.isfinite(metrics[name][1]).all(), name
     assert metrics["loss/critic"][0].tolist() == [20, 30, 40]
     assert metrics["transitions"][1].tolist() == [8 * i for i in (20, 30, 40)]
@@ -219,6 +221,37 @@ def test_training_that_diverges_stops_aloud_before_anything_of_it_is_saved(tmp_p
     assert state["iteration"] == 10
     for network in (state["agent"]["actor"], state["agent"]["critic"]["online"], state["agent"]["novelty"]):
         assert all(torch.isfinite(p).all() for p in network.values())
+
+
+def test_what_a_diverged_update_learned_from_is_kept(tmp_path):
+    run = tiny_run(tmp_path / "run", "critic.learning_rate=1.0e+30", "train.updates_per_iteration=3")
+    with pytest.raises(RunError, match=r"loss/\w+ is not finite at iteration 11; .*diverged\.pt .* of 3"):
+        train(*parts(run), nothing_learned, run, run.config.train)
+    kept = checkpoint.load(run.folder / "diverged.pt")
+    assert kept["iteration"] == 11
+    assert 1 <= kept["update"] <= 3
+    assert not np.isfinite(list(kept["losses"].values())).all()
+    batch = kept["batch"]
+    assert batch["x"].shape[:2] == batch["reward"].shape == batch["rows"]["slot"].shape
+    assert torch.isfinite(batch["x"]).all()  # the data is sound, it was the step that was too long
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_every_update_of_an_iteration_is_looked_at(tmp_path, bad):
+    run = tiny_run(tmp_path / "run")
+    learned = [({"critic": torch.tensor(0.5), "actor": torch.tensor(0.1 * i)}, {"x": torch.tensor([i])})
+               for i in range(3)]
+    run.check_losses(7, learned)
+    assert not (run.folder / "diverged.pt").exists()
+    for later in range(bad, 3):  # what comes after it is spoilt too, and tells nothing
+        learned[later][0]["actor"] = torch.tensor(float("nan"))
+    file = run.folder / "diverged.pt"
+    with pytest.raises(RunError, match=rf"loss/actor is not finite at iteration 7; .*{file} .* update {bad + 1} of 3"):
+        run.check_losses(7, learned)
+    kept = checkpoint.load(file)
+    assert (kept["iteration"], kept["update"], kept["batch"]["x"].item()) == (7, bad + 1, bad)
+    assert np.isnan(kept["losses"]["actor"])
+    assert kept["losses"]["critic"] == 0.5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -289,6 +322,39 @@ def test_a_log_that_cannot_be_written(tmp_path):
     (run.folder / "metrics.csv").mkdir()
     with pytest.raises(RunError, match=r"metrics\.csv: cannot be written"):
         run._write(10, {"loss/actor": 2.0})
+    other = tiny_run(tmp_path / "other")
+    (other.folder / "tensorboard").write_text("")
+    with pytest.raises(RunError, match=r"tensorboard: cannot be written"):
+        other._write(10, {"loss/actor": 2.0})
+
+
+def test_a_log_on_a_full_disk_and_on_one_with_room_again(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    env, agent = parts(run)
+    agent.begin(env.reset(0))
+    run.save(20, env, agent)
+    log = run.folder / "metrics.csv"
+    log.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"metrics\.csv: cannot be written \(No space left on device\).*resume"):
+        run._write(30, {"loss/actor": 2.0})
+    log.unlink()
+    again = Run.open(run.folder)
+    assert again.restore(*parts(again)) is not None
+    again._write(30, {"loss/actor": 2.0})
+    assert read_metrics(run.folder)["loss/actor"][0].tolist() == [30]
+
+
+def test_a_report_that_finds_no_room_leaves_what_was_there(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = (folder / "report.json").read_bytes()
+    (folder / "report.json.part").symlink_to("/dev/full")
+    run = Run.open(folder)
+    with pytest.raises(CheckpointError, match=r"report\.json: could not be written .*No space left on device"):
+        train(*parts(run), nothing_learned, run, run.config.train)
+    assert (folder / "report.json").read_bytes() == before
+    train(*parts(run), nothing_learned, run, run.config.train)  # the part is gone, there is room again
+    assert json.loads((folder / "report.json").read_text())["iterations"] == 40
 
 
 # ---- the best policy ------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     run = Run.open(folder)
     run.on_progress = lambda iteration, note: print(iteration, flush=True)
     task = tasks.make(run.task)
-    env, evaluation = BatchedEnv(task, run.config.train.num_envs), BatchedEnv(task, 16)
+    env, evaluation = BatchedEnv(task, run.config.train.num_envs), BatchedEnv(task, run.config.train.final_episodes)
 
     def evaluator(policy: SavedPolicy, episodes: int) -> Report:
         return evaluate(evaluation, act_of(policy, task.spec, 1), known_modes(policy), episodes, 1)
