@@ -45,8 +45,8 @@ def test_switches_are_changes_of_mode() -> None:
 def test_obstacles_are_declared_by_what_they_cover() -> None:
     box = Obstacle(3, "box", (1.0, 2.0, 0.5), (0.1, 0.2, 0.5), 0.3)
     pillar = Obstacle(4, "cylinder", (1.0, 2.0, 0.5), (0.1, 0.1, 0.5))
-    assert declared(box) == Box((1.0, 2.0), (0.1, 0.2), 0.3)
-    assert declared(pillar) == Cylinder((1.0, 2.0), 0.1)
+    assert declared(box) == Box((1.0, 2.0), (0.1, 0.2), 0.3, (0.0, 1.0))
+    assert declared(pillar) == Cylinder((1.0, 2.0), 0.1, (0.0, 1.0))
 
 
 def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
