@@ -1,4 +1,4 @@
-"""The simulated robot: a MuJoCo task in real time on odom, scan, cmd_vel and obstacles.
+"""The simulated robot: a MuJoCo task in real time on the topics of a real robot (docs/ros.md).
 
 ros2 launch ddiffpg sim.launch.py task:=pointmaze-v1 seed:=0
 """
@@ -14,7 +14,7 @@ from launch import LaunchDescription
 ARGUMENTS = (
     ("task", "task", "pointmaze-v1", str, "which task to simulate"),
     ("seed", "seed", "0", int, "seed of the start states"),
-    ("sim_rate", "rate", "50.0", float, "odometry and simulation rate, Hz"),
+    ("sim_rate", "rate", "50.0", float, "rate of the simulation and its odometry, Hz"),
     ("scan_beams", "scan_beams", "180", int, "beams of the scan; 0 publishes none"),
 )
 

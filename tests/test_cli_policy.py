@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ddiffpg.contract import Contract
 from ddiffpg_cli.main import main
+from tests.robot.joint_policies import arm_contract, write_pattern
 from tests.ros.field_policy import write_field_policy
 
 from .test_cli import imported_by, one_line
@@ -151,6 +154,19 @@ def test_run_with_a_bad_obstacles_file(policy: Path, tmp_path: Path, capsys: pyt
     text = one_line(capsys)
     assert "bad.yaml" in text
     assert "centre" in text
+
+
+@pytest.mark.parametrize(
+    "command, says", [(("run", "--scan", "90"), "--scan 90"), (("demo", "--out", "nowhere"), "contract field 'path'")]
+)
+def test_what_is_of_the_plane_is_refused_for_ways_in_space(
+    command: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = dataclasses.replace(arm_contract(), task="pointmaze-v1")
+    file = write_pattern(tmp_path / "arm.onnx", contract, {0: np.zeros(2)})
+    assert main([*command, "--policy", str(file)]) == 2
+    assert says in one_line(capsys)
+    assert not Path("nowhere").exists()
 
 
 def test_run_loads_neither_torch_nor_ros(policy: Path) -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddiffpg.contract import Contract
+from ddiffpg.contract import Contract, ContractError
+from ddiffpg.observation import path_body
 from ddiffpg.policy import Policy
-from ddiffpg_cli.barrier import SIZE, Barrier, place_barrier
+from ddiffpg_cli.barrier import Barrier, place_barrier
 from ddiffpg_cli.demo_pictures import Sample, write_pictures
 from ddiffpg_cli.ros_processes import NodeProcess, private_domain
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from ddiffpg_cli.observer_node import Observer
 
 UNDER_WAY = 0.3  # share of the way that lies behind the robot when the obstacle drops
-START_SECONDS, DRIVE_SECONDS = 20.0, 30.0
+START_SECONDS = 20.0
+PATIENCE = 2.0  # times the longest episode of the policy: how long the drive may take with an obstacle
 
 
 @dataclass
@@ -56,6 +58,8 @@ def run(policy: Path, out: Path, seed: int = 0, say: Callable[[str], None] = pri
     where the nodes do not come up.
     """
     contract = Policy.load(policy).contract
+    if path_body(contract) != "odom" or len(contract.path) != 2:
+        raise ContractError("path", contract.path, "ways on a floor, which the demo draws (try ddiffpg run)")
     out.mkdir(parents=True, exist_ok=True)
     logs = out / "log"
     logs.mkdir(exist_ok=True)
@@ -114,6 +118,7 @@ class _Play:
 
     def __init__(self, observer: Observer, contract: Contract, say: Callable[[str], None]) -> None:
         self._observer, self._contract, self._say = observer, contract, say
+        self._patience = PATIENCE * contract.max_steps / contract.rate_hz  # s
         self.timeline, self.samples = Timeline(), []
         self._began: float | None = None
         self._sent_at: float | None = None
@@ -127,19 +132,21 @@ class _Play:
         observer.wait("a chosen way", lambda: observer.way and self._began is not None, START_SECONDS)
         whole = self._to_go()
         self._note(f"mode {observer.controller['mode']} chosen: {observer.controller['reason']}")
-        observer.wait("progress", lambda: self._to_go() < (1 - UNDER_WAY) * whole, DRIVE_SECONDS)
+        observer.wait("progress", lambda: self._to_go() < (1 - UNDER_WAY) * whole, self._patience)
 
     def drop_obstacle(self) -> None:
         """Put a box ahead on the chosen way, where it leaves another way open."""
-        observer = self._observer
-        observer.wait("a way to block", lambda: observer.way and observer.controller["state"] == "DRIVE", DRIVE_SECONDS)
+        observer, driving = self._observer, lambda: self._observer.controller["state"] == "DRIVE"
+        observer.wait("a way to block", lambda: observer.way and driving(), self._patience)
         mode = int(observer.controller["mode"])
         others = [np.array(m.path, float) for m in self._contract.modes if m.id != mode]
-        self._barrier = barrier = place_barrier(np.array(observer.way), self._position(), others)
+        self._barrier = barrier = place_barrier(
+            np.array(observer.way), self._position(), others, self._contract.path_tolerance
+        )
         x, y = barrier.center
         self._messages_before = int(observer.controller["obstacle_messages"])
         self._sent_at = time.time()
-        observer.put(1, barrier.center, SIZE, yaw=barrier.yaw)
+        observer.put(1, barrier.center, barrier.size, yaw=barrier.yaw)
         self.timeline.mode_before, self.timeline.obstacle = mode, barrier.center
         self.timeline.obstacle_sent = self._since(self._sent_at)
         self._note(f"obstacle sent: a box at ({x:.2f}, {y:.2f}) m on mode {mode}'s way", self._sent_at)
@@ -148,7 +155,7 @@ class _Play:
         from ddiffpg_cli.observer_node import NotSeen
 
         try:
-            self._observer.wait("the goal", lambda: self._observer.robot.get("success") == "True", DRIVE_SECONDS)
+            self._observer.wait("the goal", lambda: self._observer.robot.get("success") == "True", self._patience)
             self.timeline.goal = self._since(time.time())
             self._note("goal reached")
         except NotSeen as error:

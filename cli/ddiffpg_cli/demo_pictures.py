@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddiffpg.contract import Contract
-from ddiffpg_cli.barrier import SIZE, Barrier
+from ddiffpg_cli.barrier import Barrier
 
 PIXELS = 480
 FRAMES = 100  # at most: without a graphics card each takes up to 0.2 s to draw
@@ -79,7 +79,7 @@ def _obstacles(sample: Sample) -> tuple:
 
     if sample.barrier is None:
         return ()
-    along, across, up = (side / 2 for side in SIZE)
+    along, across, up = (side / 2 for side in sample.barrier.size)
     return (Obstacle(0, "box", (*sample.barrier.center, up), (along, across, up), sample.barrier.yaw),)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ddiffpg.contract import Contract
-from ddiffpg_cli.barrier import SIZE, place_barrier
+from ddiffpg_cli.barrier import barrier_at, place_barrier
 from ddiffpg_cli.observer_node import NotSeen, Observer
 
 
@@ -29,6 +29,7 @@ class Episodes:
 
     def __init__(self, observer: Observer, contract: Contract) -> None:
         self.observer = observer
+        self._tolerance = contract.path_tolerance
         self.ways = {mode.id: np.array(mode.path, float) for mode in contract.modes}
         self.ticks: list[Tick] = []
         self.blocked_at = math.inf  # s, the clock of Tick.sent: when the last barrier's message was published
@@ -73,17 +74,18 @@ class Episodes:
         self.observer.wait("a way to block", lambda: self.ticks[-1].state == "DRIVE" and self.observer.way)
         mode = self.ticks[-1].mode
         others = [way for number, way in self.ways.items() if number != mode]
-        barrier = place_barrier(np.array(self.observer.way), self.position, others)
+        barrier = place_barrier(np.array(self.observer.way), self.position, others, self._tolerance)
         self.blocked_at = time.time()
-        self.observer.put(mode, barrier.center, SIZE, yaw=barrier.yaw)
+        self.observer.put(mode, barrier.center, barrier.size, yaw=barrier.yaw)
         return mode
 
     def block_others(self, mode: int) -> None:
         """A barrier across the middle of every other way."""
         for number, way in self.ways.items():
             if number != mode:
-                (x, y), (dx, dy) = way[len(way) // 2], way[len(way) // 2] - way[len(way) // 2 - 1]
-                self.observer.put(number, (x, y), SIZE, yaw=float(np.arctan2(dy, dx)))
+                middle = len(way) // 2
+                barrier = barrier_at(way[middle], way[middle] - way[middle - 1], self._tolerance)
+                self.observer.put(number, barrier.center, barrier.size, yaw=barrier.yaw)
 
     @property
     def position(self) -> np.ndarray:

@@ -23,8 +23,8 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import LaserScan
-from std_msgs.msg import Int32
+from sensor_msgs.msg import JointState, LaserScan
+from std_msgs.msg import Float64MultiArray, Int32
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -45,7 +45,11 @@ def record_all(observer: Observer, folder: Path) -> Recorder:
     topics = {
         "odom": (Odometry, LATEST),
         "scan": (LaserScan, SENSOR),
+        "end_effector": (Odometry, LATEST),
+        "joint_states": (JointState, LATEST),
         "cmd_vel": (TwistStamped, EVENTS),
+        "forward_effort_controller/commands": (Float64MultiArray, EVENTS),
+        "forward_position_controller/commands": (Float64MultiArray, EVENTS),
         "obstacles": (MarkerArray, EVENTS),
         "sim_robot/status": (DiagnosticStatus, LATEST),
         "controller/status": (DiagnosticStatus, LATEST),

@@ -91,8 +91,10 @@ def sense(robot: SimRobot, conditions: Conditions) -> Obstacles:
 
 
 def declared(obstacle: Obstacle) -> Shape:
-    """A simulated obstacle as the robot's side speaks of it: what it covers of the floor."""
-    x, y = obstacle.center[:2]
+    """A simulated obstacle as the robot's side speaks of it: what it covers of the floor, and its height."""
+    x, y, z = obstacle.center
+    half_x, half_y, half_z = obstacle.half_size
+    height = (z - half_z, z + half_z)
     if obstacle.shape == "cylinder":
-        return Cylinder((x, y), obstacle.half_size[0])
-    return Box((x, y), (obstacle.half_size[0], obstacle.half_size[1]), obstacle.yaw)
+        return Cylinder((x, y), half_x, height)
+    return Box((x, y), (half_x, half_y), obstacle.yaw, height)

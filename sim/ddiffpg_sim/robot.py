@@ -59,7 +59,20 @@ class SimRobot:
 
         Raises ValueError where a number is not finite, the shape is wrong, or time would go backwards.
         """
-        self._data.ctrl[:] = self.task.control(self._checked(command)[None])[0]
+        return self._run(np.clip(self._checked(command), self._low, self._high), seconds)
+
+    def move_joints(self, positions: np.ndarray, seconds: float) -> RobotState:
+        """As ``advance``, towards ``positions [A]`` of the action's joints, for actions that are steps from there."""
+        return self._run(self._checked(positions) - self.joint_positions, seconds)
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Where the action's joints are now: ``[A]``."""
+        joints = self.state().joints
+        return np.array([joints[field.joint or ""].position for field in self.task.spec.action.fields])
+
+    def _run(self, action: np.ndarray, seconds: float) -> RobotState:
+        self._data.ctrl[:] = self.task.control(action[None])[0]
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"seconds is {seconds}, expected a finite number of at least 0")
         self._behind += seconds / self._model.opt.timestep
@@ -155,7 +168,7 @@ class SimRobot:
         command = np.asarray(command, float)
         if command.shape != self._low.shape or not np.isfinite(command).all():
             raise ValueError(f"command is {command.tolist()}, expected {len(self._low)} finite numbers")
-        return np.clip(command, self._low, self._high)
+        return command
 
     def _note_contacts(self) -> None:
         """Only the robot can touch anything, so every contact is one of its own."""

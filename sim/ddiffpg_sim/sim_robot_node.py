@@ -1,7 +1,8 @@
 """Node ``sim_robot``: a MuJoCo task as a robot in real time, on the topics of a real one.
 
-Publishes odometry and a scan, takes velocity commands, puts in the obstacles that markers declare.
-The only file of the simulation that imports ROS.
+Publishes what the task's robot measures (odometry, joint states, motion of the end effector, a scan),
+takes commands of its kind (velocities, efforts, joint positions), puts in the obstacles that markers
+declare. The only file of the simulation that imports ROS.
 """
 
 from __future__ import annotations
@@ -17,67 +18,49 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from sensor_msgs.msg import JointState as JointStateMessage
 from sensor_msgs.msg import LaserScan
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from ddiffpg.marker_obstacles import MarkerBook, MarkerObstacle, Pose2
 from ddiffpg.messages_node import EVENTS, LATEST, SENSOR, header, status
 from ddiffpg.observation import RobotState, rotation
+from ddiffpg.outputs_node import TOPICS
 from ddiffpg.parameters_node import Parameters, ParameterSpec
 from ddiffpg.readings import planar_pose
 from ddiffpg.run_node import run
 
 from . import tasks
+from .commands import CommandInput, drive_of
 from .obstacles import Obstacle
 from .robot import SimRobot
 
-ODOM, BASE = "odom", "base_link"
+ODOM, BASE, END_EFFECTOR = "odom", "base_link", "end_effector"
 CATCH_UP = 0.5  # s; a machine that falls further behind than this lets simulated time slip instead
 
-# What takes velocity commands; a robot of joints needs other topics than these.
-BASES = tuple(name for name in tasks.names() if tasks.make(name).spec.action.kind == "base_velocity")
 PARAMETERS = (
-    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=BASES, fixed="running"),
+    ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed="running"),
     ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed="running"),
-    ParameterSpec("rate", 50.0, "odometry and simulation rate, Hz", low=1.0, high=500.0, fixed="running"),
+    ParameterSpec("rate", 50.0, "rate of the simulation and its odometry, Hz", low=1.0, high=500.0, fixed="running"),
     ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed="running"),
     ParameterSpec(
-        "scan_beams", 180, "beams all around of the scan; 0 publishes none", low=0, high=4096, fixed="running"
+        "scan_beams",
+        180,
+        "beams all around of the scan; 0, or a robot that does not drive on a floor, publishes none",
+        low=0,
+        high=4096,
+        fixed="running",
     ),
     ParameterSpec("scan_range", 8.0, "longest range of the scan, m", low=0.1, high=100.0, fixed="running"),
-    ParameterSpec("command_timeout", 0.5, "stop after this long without a command, s", low=0.02, high=10.0),
+    ParameterSpec(
+        "command_timeout", 0.5, "stop (efforts: go limp) after this long without a command, s", low=0.02, high=10.0
+    ),
     ParameterSpec(
         "executor", "single", "which rclpy executor spins the node", choices=("single", "events"), fixed="running"
     ),
 )
-
-
-class CommandInput:
-    """The last velocity command, in the base frame; counts only while it is fresh."""
-
-    def __init__(self) -> None:
-        self._velocity: np.ndarray | None = None
-        self._stamp = -math.inf
-        self.state = "none yet"
-
-    def put(self, message: TwistStamped, now: float) -> None:
-        """Take a command. One that is not finite counts as none: the robot stops."""
-        v = message.twist.linear
-        velocity = np.array([v.x, v.y, v.z])
-        if np.isfinite(velocity).all():
-            self._velocity, self._stamp, self.state = velocity, now, "fresh"
-        else:
-            self._velocity, self.state = None, f"refused, not finite: {velocity.tolist()}"
-
-    def at(self, now: float, timeout: float) -> np.ndarray:
-        """The velocity ``[3]`` m/s to drive with now; zero where there is none or it is too old."""
-        if self._velocity is not None and now - self._stamp > timeout:
-            self._velocity, self.state = None, f"stale: none for {timeout:g} s"
-        return np.zeros(3) if self._velocity is None else self._velocity
-
-    def clear(self) -> None:
-        self._velocity, self.state = None, "none yet"
 
 
 class SimRobotNode(Node):
@@ -91,7 +74,8 @@ class SimRobotNode(Node):
         self._period = 1.0 / p["rate"]
         self._robot = SimRobot(tasks.make(p["task"]), p["seed"])
         self._robot.reset(p["seed"])
-        self._command = CommandInput()
+        self._drive = drive_of(self._robot)
+        self._command = CommandInput(self._drive.count)
         self._book = MarkerBook(self._locate)
         self._declared: tuple[MarkerObstacle, ...] = ()
         self._episode, self._ticks, self._slipped = 0, 0, 0.0
@@ -110,15 +94,26 @@ class SimRobotNode(Node):
     # ---- in --------------------------------------------------------------------------------------
 
     def _make_interfaces(self) -> None:
-        self._odom = self.create_publisher(Odometry, "odom", LATEST)
-        self._scan = self.create_publisher(LaserScan, "scan", SENSOR)
+        spec = self._robot.task.spec
+        bodies = {field.source.split(".")[0] for field in spec.observation}
+        self._odom = self.create_publisher(Odometry, "odom", LATEST) if "odom" in bodies else None
+        self._tip = self.create_publisher(Odometry, "end_effector", LATEST) if "end_effector" in bodies else None
+        joints = bool(self._robot.state().joints)
+        self._joints = self.create_publisher(JointStateMessage, "joint_states", LATEST) if joints else None
+        planar = len(spec.path) == 2 and self._settings["scan_beams"] > 0
+        self._scan = self.create_publisher(LaserScan, "scan", SENSOR) if planar else None
         self._status = self.create_publisher(DiagnosticStatus, "~/status", LATEST)
-        self.create_subscription(TwistStamped, "cmd_vel", self._on_command, LATEST)
+        kind: Any = TwistStamped if spec.action.kind == "base_velocity" else Float64MultiArray
+        self.create_subscription(kind, TOPICS[spec.action.kind], self._on_command, LATEST)
         self.create_subscription(MarkerArray, "obstacles", self._on_obstacles, EVENTS)
         self.create_service(Trigger, "~/reset", self._on_reset)
 
-    def _on_command(self, message: TwistStamped) -> None:
-        self._command.put(message, time.monotonic())
+    def _on_command(self, message: TwistStamped | Float64MultiArray) -> None:
+        if isinstance(message, TwistStamped):
+            v = message.twist.linear
+            self._command.put((v.x, v.y, v.z), time.monotonic())
+        else:
+            self._command.put(message.data, time.monotonic())
 
     def _on_obstacles(self, message: MarkerArray) -> None:
         self._book.update(message.markers, time.monotonic())
@@ -127,9 +122,10 @@ class SimRobotNode(Node):
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """A new episode: new start state, no command. Obstacles stay where they are."""
         self._robot.reset()
+        self._drive = drive_of(self._robot)
         self._command.clear()
         self._episode += 1
-        self._publish_odometry(self.get_clock().now().to_msg())
+        self._publish_motion(self.get_clock().now().to_msg())
         self._publish_status()
         response.success, response.message = True, f"episode {self._episode}"
         return response
@@ -139,20 +135,13 @@ class SimRobotNode(Node):
     def _tick(self) -> None:
         self._place_obstacles()
         for _ in range(self._due()):
-            now = time.monotonic()
-            velocity = self._command.at(now, self._settings["command_timeout"])
-            turn = rotation(np.asarray(self._robot.state().orientation, float))
-            self._robot.advance((turn @ velocity)[: self._action_dim], self._period)
+            self._drive.advance(self._command.at(time.monotonic(), self._settings["command_timeout"]), self._period)
         self._ticks += 1
-        stamp = self.get_clock().now().to_msg()  # of one state of the world: odometry and scan must agree
-        self._publish_odometry(stamp)
+        stamp = self.get_clock().now().to_msg()  # of one state of the world: motion and scan must agree
+        self._publish_motion(stamp)
         if self._every(self._settings["scan_rate"]):
             self._publish_scan(stamp)
             self._publish_status()
-
-    @property
-    def _action_dim(self) -> int:
-        return len(self._robot.task.spec.action.fields)
 
     def _due(self) -> int:
         """How many periods the simulation is behind the wall clock."""
@@ -180,18 +169,23 @@ class SimRobotNode(Node):
     def _locate(self, frame: str) -> Pose2 | None:
         if frame in ("", ODOM):
             return (0.0, 0.0, 0.0)
-        return planar_pose(self._robot.state()) if frame == BASE else None
+        return planar_pose(self._robot.state()) if frame == BASE and self._odom is not None else None
 
     # ---- out -------------------------------------------------------------------------------------
 
-    def _publish_odometry(self, stamp: Any) -> None:
-        self._odom.publish(odometry(self._robot.state(), header(stamp, ODOM), BASE))
+    def _publish_motion(self, stamp: Any) -> None:
+        state, head = self._robot.state(), header(stamp, ODOM)
+        if self._odom is not None:
+            self._odom.publish(odometry(state, head, BASE))
+        if self._tip is not None:
+            self._tip.publish(odometry(end_effector(state), head, END_EFFECTOR))
+        if self._joints is not None:
+            self._joints.publish(joint_states(state, stamp))
 
     def _publish_scan(self, stamp: Any) -> None:
-        beams = self._settings["scan_beams"]
-        if beams == 0:
+        if self._scan is None:
             return
-        longest = self._settings["scan_range"]
+        beams, longest = self._settings["scan_beams"], self._settings["scan_range"]
         angles, ranges = self._robot.scan(beams, longest)
         message = LaserScan(header=header(stamp, BASE))
         yaw = planar_pose(self._robot.state())[2]  # the robot's scan is in the world's directions
@@ -231,6 +225,20 @@ def odometry(state: RobotState, head: Any, child: str) -> Odometry:
     v, w = twist.linear, twist.angular
     v.x, v.y, v.z = map(float, turn @ np.asarray(state.linear_velocity, float))
     w.x, w.y, w.z = map(float, turn @ np.asarray(state.angular_velocity, float))
+    return message
+
+
+def end_effector(state: RobotState) -> RobotState:
+    """The end effector as a body of its own, whose axes are those of the fixed frame."""
+    still = (1.0, 0.0, 0.0, 0.0), state.end_effector_velocity, (0.0, 0.0, 0.0)
+    return RobotState(state.stamp, state.end_effector_position, *still)
+
+
+def joint_states(state: RobotState, stamp: Any) -> JointStateMessage:
+    """``state``'s joints as sensor_msgs/JointState."""
+    message = JointStateMessage(header=header(stamp, ""), name=list(state.joints))
+    message.position = [joint.position for joint in state.joints.values()]
+    message.velocity = [joint.velocity for joint in state.joints.values()]
     return message
 
 

@@ -117,7 +117,7 @@ def test_a_policy_that_asks_too_much_gets_its_limits(tmp_path):
 
 def test_a_policy_that_cannot_be_stopped_is_refused_at_the_start(tmp_path):
     joints = tuple(dataclasses.replace(f, joint=f.name) for f in contract_of(MAZE_V1).action)
-    contract = dataclasses.replace(contract_of(MAZE_V1), action_kind="joint_effort", action=joints)
+    contract = dataclasses.replace(contract_of(MAZE_V1), action_kind="joint_position", action=joints)
     policy = Policy.load(write_policy(tmp_path / "joints.onnx", MAZE_V1, contract))
     with pytest.raises(ContractError, match="action_kind"):
         Controller(policy, ControllerConfig(), np.random.default_rng(0))

@@ -87,4 +87,4 @@ def test_empty_shapes_and_wrong_points_are_refused():
     with pytest.raises(ValueError, match="more than 0"):
         Cylinder((0.0, 0.0), -1.0)
     with pytest.raises(ValueError, match=r"\[N, 2\]"):
-        Obstacles(0.0, points=np.zeros((4, 3)))
+        Obstacles(0.0, points=np.zeros((4, 4)))

@@ -13,7 +13,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ddiffpg.contract import METADATA_KEY, VERSION, ActionField, Contract, Mode, ObservationField, Training
+from ddiffpg.contract import (
+    METADATA_KEY,
+    VERSION,
+    ActionField,
+    Contract,
+    JointLimits,
+    Mode,
+    ObservationField,
+    Training,
+)
 from ddiffpg.modes import Rules, WayMap
 from ddiffpg_sim import tasks
 
@@ -23,7 +32,7 @@ CELL, LOOK_AHEAD, GAIN = 0.1, 0.3, 4.0
 def write_field_policy(task_name: str, path: Path) -> Contract:
     """Write the policy for a point maze to ``path``; returns its contract."""
     task = tasks.make(task_name)
-    contract = _contract(task)
+    contract = contract_of_task(task)
     walls = np.array([(*w.center, *w.half_size) for w in task.walls])
     low, high = (walls[:, :2] - walls[:, 2:]).min(axis=0), (walls[:, :2] + walls[:, 2:]).max(axis=0)
     shape = np.ceil((high - low) / CELL).astype(int)
@@ -34,7 +43,8 @@ def write_field_policy(task_name: str, path: Path) -> Contract:
     return contract
 
 
-def _contract(task) -> Contract:
+def contract_of_task(task) -> Contract:
+    """The contract of a policy for ``task`` that knows all the ways which the task was made to allow."""
     spec = task.spec
     fields = [{"name": f.name, "unit": f.unit, "joint": f.joint} for f in spec.observation]
     return Contract(
@@ -53,6 +63,7 @@ def _contract(task) -> Contract:
         denoising_steps=1,
         modes=tuple(_mode(task, i, way) for i, way in enumerate(task.ways)),
         training=Training(commit="none", seed=0, transitions=0, config={}),
+        joint_limits=tuple(JointLimits(j.joint, j.low, j.high) for j in spec.action.joint_limits),
     )
 
 
@@ -66,14 +77,14 @@ def _mode(task, number: int, way) -> Mode:
         returns=1.0,
         mean_steps=len(points),
         path=tuple(map(tuple, points.tolist())),
-        clearance=tuple(task.clearance(points).tolist()),
+        clearance=tuple(np.maximum(task.clearance(points), 0.0).tolist()),
     )
 
 
 def _resample(points: np.ndarray, spacing: float) -> np.ndarray:
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     even = np.linspace(0.0, at[-1], round(at[-1] / spacing) + 1)
-    return np.stack([np.interp(even, at, points[:, i]) for i in range(2)], axis=1)
+    return np.stack([np.interp(even, at, points[:, i]) for i in range(points.shape[1])], axis=1)
 
 
 def _table(contract: Contract, low: np.ndarray, shape: np.ndarray) -> np.ndarray:

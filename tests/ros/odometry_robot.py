@@ -1,32 +1,48 @@
-"""The test as the robot: sends odometry, scans and maps, sees what the controller says and commands."""
+"""The test as the robot: sends odometry, joints, scans and maps, sees what the controller says and commands."""
 
 from __future__ import annotations
 
 import math
 
 from nav_msgs.msg import OccupancyGrid, Odometry
-from sensor_msgs.msg import LaserScan
+from sensor_msgs.msg import JointState, LaserScan
+from std_msgs.msg import Float64MultiArray
 
-from ddiffpg.messages_node import LATCHED, LATEST, SENSOR
+from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
 
 
 class Robot:
-    """Sends odometry while it waits. ``observer`` (ddiffpg_cli.observer_node) has the node and hears the controller."""
+    """Sends odometry while it waits, and what ``joints`` and ``tip`` (the end effector) say where there are any.
+
+    ``observer`` (ddiffpg_cli.observer_node) has the node and hears the controller; ``commands`` are all that came
+    for joints.
+    """
 
     def __init__(self, observer) -> None:
         self.observer = observer
         node = observer.node
         self._odometry = node.create_publisher(Odometry, "odom", LATEST)
+        self._joints = node.create_publisher(JointState, "joint_states", LATEST)
+        self._tip = node.create_publisher(Odometry, "end_effector", LATEST)
+        self.joints: JointState | None = None
+        self.tip: Odometry | None = None
+        self.commands: list[list[float]] = []
+        for kind in ("effort", "position"):
+            topic = f"forward_{kind}_controller/commands"
+            node.create_subscription(Float64MultiArray, topic, lambda m: self.commands.append(list(m.data)), EVENTS)
         self._scan = node.create_publisher(LaserScan, "scan", SENSOR)
         self._map = node.create_publisher(OccupancyGrid, "map", LATCHED)
-        self.message = Odometry()
+        self.message: Odometry | None = Odometry()
         self.message.header.frame_id = "odom"
         self.age = 0.0
 
     def send(self) -> None:
         stamp = self.observer.node.get_clock().now().nanoseconds - int(self.age * 1e9)
-        self.message.header.stamp.sec, self.message.header.stamp.nanosec = divmod(stamp, 10**9)
-        self._odometry.publish(self.message)
+        told = ((self.message, self._odometry), (self.joints, self._joints), (self.tip, self._tip))
+        for message, publisher in told:
+            if message is not None:
+                message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+                publisher.publish(message)
 
     def turn(self, yaw: float) -> None:
         q = self.message.pose.pose.orientation

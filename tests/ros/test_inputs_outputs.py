@@ -19,8 +19,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 from ddiffpg import inputs_node, outputs_node
 from ddiffpg.contract import VERSION, ActionField, Contract, ContractError, Mode, ObservationField, Training
 from ddiffpg.inputs_node import Inputs
-from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
+from ddiffpg.messages_node import EVENTS, LATCHED, SENSOR
 from ddiffpg.outputs_node import Command
+from tests.robot.joint_policies import arm_contract
 
 ARM = Contract(
     version=VERSION,
@@ -59,7 +60,7 @@ class Bench:
         return Inputs(self.node, contract, {**SETTINGS, "stamps": "receipt", **settings}, lambda: self.time)
 
     def command(self, contract: Contract = ARM, topic: str = "forward_position_controller/commands") -> Command:
-        self.node.create_subscription(Float64MultiArray, topic, lambda m: self.commands.append(list(m.data)), LATEST)
+        self.node.create_subscription(Float64MultiArray, topic, lambda m: self.commands.append(list(m.data)), EVENTS)
         command = Command(self.node, contract, SETTINGS)
         self.observer.wait("the listener", lambda: self.node.count_subscribers(topic))
         return command
@@ -81,18 +82,38 @@ def bench(observer) -> Bench:
 
 def test_joints_are_as_fresh_as_the_oldest_that_the_contract_asks_for(bench):
     inputs = bench.inputs()
-    bench.tell("odom", Odometry(), SENSOR, lambda: inputs.state() is not None)
-    assert inputs.state().stamp == -math.inf and dict(inputs.state().joints) == {}
     elbow = JointState(name=["unknown", "elbow"], position=[9.0, 0.5])
-    bench.tell("joint_states", elbow, SENSOR, lambda: "elbow" in inputs.state().joints)
-    assert inputs.state().stamp == -math.inf
+    bench.tell("joint_states", elbow, SENSOR, lambda: inputs.state() is not None)
     bench.time = 11.0
+    bench.tell("odom", Odometry(), SENSOR, lambda: np.isfinite(inputs.state().position).all())
+    assert inputs.state().stamp == 10.0 and set(inputs.state().joints) == {"elbow"}
+    bench.time = 12.0
     wrist = JointState(name=["wrist"], position=[0.1], velocity=[0.2])
     bench.tell("joint_states", wrist, SENSOR, lambda: "wrist" in inputs.state().joints)
     state = inputs.state()
     assert state.stamp == 10.0
     assert state.joints["elbow"].position == 0.5 and math.isnan(state.joints["elbow"].velocity)
     assert state.joints["wrist"].velocity == 0.2 and "unknown" not in state.joints
+
+
+def test_an_end_effector_is_read_in_the_frame_of_the_ways_and_nothing_else_is_waited_for(bench):
+    inputs = bench.inputs(arm_contract())
+    assert [bench.node.count_subscribers(topic) for topic in ("scan", "map")] == [0, 0]  # of the plane
+    tip = Odometry()
+    tip.header.frame_id = "flange"
+    bench.tell("end_effector", tip, SENSOR, lambda: inputs.faults)
+    assert "end effector is in frame 'flange'" in inputs.faults[0] and inputs.state() is None
+    tip.header.frame_id = "odom"
+    tip.pose.pose.position.z, tip.twist.twist.linear.x = 0.5, 0.3
+    tip.pose.pose.orientation.w = tip.pose.pose.orientation.z = math.sqrt(0.5)
+    bench.tell("end_effector", tip, SENSOR, lambda: inputs.state() is not None)
+    bench.time = 11.0
+    joints = JointState(name=["shoulder", "elbow", "drawer"], position=[0.1, 0.2, 0.3])
+    bench.tell("joint_states", joints, SENSOR, lambda: inputs.state().joints)
+    state = inputs.state()
+    assert state.stamp == 10.0 and set(state.joints) == {"shoulder", "elbow"} and not inputs.faults
+    np.testing.assert_allclose(state.end_effector_position, [0.0, 0.0, 0.5])
+    np.testing.assert_allclose(state.end_effector_velocity, [0.0, 0.3, 0.0], atol=1e-12)  # turned from its own frame
 
 
 def test_nothing_heard_of_obstacles_is_none_and_an_empty_message_is_free(bench):
@@ -117,6 +138,7 @@ def test_an_obstacle_in_the_robots_frame_is_placed_where_the_robot_is(bench):
     bench.tell("obstacles", MarkerArray(markers=[marker]), EVENTS, lambda: not inputs.faults)
     (shape,) = inputs.obstacles(10.0).shapes
     assert shape.center == (1.0, 2.0) and shape.radius == pytest.approx(0.2)
+    assert shape.height == pytest.approx((-0.2, 0.2))
 
 
 def test_scan_and_map_come_together_and_only_the_scan_ages(bench):
@@ -153,6 +175,15 @@ def test_joints_stop_where_they_are_and_not_at_zero(bench):
     command.stop(SimpleNamespace(joints={"elbow": known["elbow"]}))  # where the wrist is, is not known
     command.stop(SimpleNamespace(joints=known))
     bench.observer.wait("the command", lambda: bench.commands == [[0.1, 0.5]])
+
+
+def test_steps_of_joint_positions_go_as_positions_and_stop_inside_the_joints_limits(bench):
+    command = bench.command(arm_contract())
+    command.send(None, None)  # nothing may be sent yet
+    command.send(np.array([0.5, 0.3]), None)
+    joints = {"shoulder": SimpleNamespace(position=0.5), "elbow": SimpleNamespace(position=1.01)}
+    command.stop(SimpleNamespace(joints=joints))
+    bench.observer.wait("both commands", lambda: bench.commands == [[0.5, 0.3], [0.5, 1.0]])
 
 
 def test_no_effort_is_how_effort_stops(bench):

@@ -17,7 +17,8 @@ from ddiffpg_sim.closed_loop import Conditions, Episode, declared, run_episode, 
 from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
 from ddiffpg_sim.script import ObstacleScript
-from tests.ros.field_policy import write_field_policy
+from tests.robot.joint_policies import write_pattern
+from tests.ros.field_policy import contract_of_task, write_field_policy
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
@@ -45,8 +46,8 @@ def test_switches_are_changes_of_mode() -> None:
 def test_obstacles_are_declared_by_what_they_cover() -> None:
     box = Obstacle(3, "box", (1.0, 2.0, 0.5), (0.1, 0.2, 0.5), 0.3)
     pillar = Obstacle(4, "cylinder", (1.0, 2.0, 0.5), (0.1, 0.1, 0.5))
-    assert declared(box) == Box((1.0, 2.0), (0.1, 0.2), 0.3)
-    assert declared(pillar) == Cylinder((1.0, 2.0), 0.1)
+    assert declared(box) == Box((1.0, 2.0), (0.1, 0.2), 0.3, (0.0, 1.0))
+    assert declared(pillar) == Cylinder((1.0, 2.0), 0.1, (0.0, 1.0))
 
 
 def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
@@ -105,3 +106,18 @@ def test_the_same_seed_gives_the_same_run(policy: Policy) -> None:
         run_episode(SimRobot(tasks.make("pointmaze-v1"), 7), controller(policy), Conditions(150)) for _ in range(2)
     ]
     assert episodes[0] == episodes[1]
+
+
+@pytest.mark.parametrize("beams", [0, 60])
+def test_an_ant_is_driven_by_its_efforts_and_walls_of_its_training_do_not_stop_it(tmp_path: Path, beams: int) -> None:
+    task, push = tasks.make("antmaze-v1"), 20.0 * np.array([1, 0, -1, 0, 1, 0, -1, 0])
+    file = write_pattern(tmp_path / "ant.onnx", contract_of_task(task), {0: push, 1: push})
+    robot, decisions = SimRobot(task, 0), []
+    before = robot.joint_positions
+    conditions = Conditions(max_steps=6, scan_beams=beams)
+    episode = run_episode(robot, controller(Policy.load(file)), conditions, lambda _, d: decisions.append(d))
+    assert (episode.steps, episode.success, len(episode.modes)) == (6, False, 1)
+    assert [(d.state, d.limited_by) for d in decisions] == [("DRIVE", ())] * 6
+    np.testing.assert_allclose(decisions[-1].sent, push)
+    turned = robot.joint_positions - before
+    assert (turned[[0, 4]] > 0.3).all() and (turned[[2, 6]] < -0.3).all()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HELP = {"run": "drive a policy in closed loop: the robot's controller against the simulated task, without ROS"}
 EPILOG = """obstacles file: a list of boxes, in metres and seconds since the start of a run
-  - center: [-1.5, -1.0]      # x, y
-    half_size: [0.2, 0.4]     # x, y
+  - center: [-1.5, -1.0]      # x, y; and z, which counts where the policy's ways are in space
+    half_size: [0.2, 0.4]     # x, y; and z
     yaw: 0.0                  # radians; may be left out
     appears: 2.0              # may be left out: 0
     moves:                    # may be left out; evenly, from where it was at the time before
@@ -35,7 +35,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", type=int, default=-1, metavar="ID", help="use this mode only (default -1: choose)")
     parser.add_argument(
         "--scan", type=not_negative, default=0, metavar="BEAMS",
-        help="give the controller a laser scan of walls and obstacles too (default 0: none)",
+        help="give the controller a laser scan of walls and obstacles too, on a floor (default 0: none)",
     )  # fmt: skip
     parser.add_argument(
         "--max-steps", type=positive, metavar="N",
@@ -89,6 +89,8 @@ def _conditions(args: argparse.Namespace, contract: Any) -> Conditions:
 
     if args.mode not in (-1, *contract.mode_ids):
         raise BadInput(f"--mode {args.mode}: the policy has the modes {list(contract.mode_ids)}, or -1 to choose")
+    if args.scan and len(contract.path) != 2:
+        raise BadInput(f"--scan {args.scan}: a scan is of the plane, the policy's ways are in space; leave it out")
     script = None
     if args.obstacles is not None:
         script = ObstacleScript.load(existing_file(args.obstacles, "--obstacles"))

@@ -204,7 +204,7 @@ class ControllerNode(LifecycleNode):
         operator = Operator(mode=self._settings["mode"], enabled=self._enabled)
         decision = self._controller.tick(now, state, obstacles, operator)
         decided = time.perf_counter()
-        self._command.send(decision.action, state)
+        self._command.send(decision.sent, state)
         sent = time.perf_counter()
         more = {
             "now": f"{now:.6f}",

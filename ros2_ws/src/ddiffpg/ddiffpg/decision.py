@@ -44,13 +44,16 @@ class WayStatus:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What one tick decided, and why. ``action`` is the command to send: it is always finite.
+    """What one tick decided, and why. ``sent`` is what goes to the robot.
 
-    ``action [A]`` and ``wanted [A]`` are in physical units; ``wanted`` is what the policy asked for,
-    NaN where it was not asked. A ``base_velocity`` action is in the odometry frame. ``limited_by``
-    names each safety rule that made it less: "limits", "speed", "slew", "approach", "emergency".
-    ``mode`` is the chosen mode's id, None where there is none. ``corridor [P, 2]`` (m) is the chosen
-    way from the robot to its end, empty where there is none. ``stage_seconds`` is what each stage took.
+    ``action [A]`` and ``wanted [A]`` are in the contract's units; ``wanted`` is what the policy asked
+    for, NaN where it was not asked, ``action`` what is left of it: it is always finite. A
+    ``base_velocity`` action is in the odometry frame. ``sent [A]`` is the action, but the joints'
+    positions for a ``joint_position_delta``, and None there as long as nothing may be sent.
+    ``limited_by`` names each safety rule that made it less: "limits", "speed", "slew", "approach",
+    "emergency", "joint limits". ``mode`` is the chosen mode's id, None where there is none. ``corridor
+    [P, D]`` (m) is the chosen way from the robot to its end, empty where there is none.
+    ``stage_seconds`` is what each stage took.
     """
 
     now: float
@@ -59,6 +62,7 @@ class Decision:
     mode: int | None
     action: np.ndarray
     wanted: np.ndarray
+    sent: np.ndarray | None
     limited_by: tuple[str, ...] = ()
     ways: tuple[WayStatus, ...] = ()
     corridor: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -79,10 +83,21 @@ class ControllerConfig:
     stuck_after: float = parameter(1.5, "s", 0.1, 60.0, "held off by an obstacle for so long, a way counts as blocked")
     retry_after: float = parameter(10.0, "s", 0.1, 600.0, "a way given up for that reason may be tried again after")
     arrive_radius: float = parameter(0.1, "m", 0.01, 10.0, "distance from the way's end that counts as arrived")
-    max_speed: float = parameter(100.0, "m/s", 0.01, 100.0, "speed limit in the plane; the contract's limits stay")
-    max_acceleration: float = parameter(4.0, "m/s^2", 0.01, 1000.0, "change of the command, stopping included")
+    max_speed: float = parameter(
+        100.0, "m/s", 0.01, 100.0, "speed limit of base velocities; the contract's limits stay"
+    )
+    max_acceleration: float = parameter(
+        4.0, "m/s^2", 0.01, 1000.0, "change of a base velocity, stopping included; any robot is taken to brake so hard"
+    )
     emergency_deceleration: float = parameter(
-        40.0, "m/s^2", 0.01, 10000.0, "change of the command towards zero on a fault or before an obstacle"
+        40.0, "m/s^2", 0.01, 10000.0, "change of a base velocity towards zero on a fault or before an obstacle"
+    )
+    max_effort: float = parameter(10000.0, "N m or N", 0.0, 10000.0, "limit of efforts; the contract's limits stay")
+    max_effort_rate: float = parameter(
+        1e6, "N m/s or N/s", 0.01, 1e6, "change of an effort; it goes to zero at once where it must stop"
+    )
+    max_joint_speed: float = parameter(
+        100.0, "rad/s or m/s", 0.0, 100.0, "change of joint positions that are sent; the contract's limits stay"
     )
     stop_margin: float = parameter(0.05, "m", 0.0, 10.0, "distance from obstacles below which none is approached")
     reaction_time: float = parameter(0.3, "s", 0.0, 10.0, "braking is that early: two to three times the robot's delay")

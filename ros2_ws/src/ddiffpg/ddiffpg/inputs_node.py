@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,37 @@ from ddiffpg.readings import (
     read_odometry,
     read_scan,
     seconds,
+    with_end_effector,
     with_joints,
 )
 
 PARAMETERS = (
-    ParameterSpec("odom_frame", "odom", "frame of the odometry, in which the policy's ways are", fixed="configured"),
+    ParameterSpec(
+        "odom_frame", "odom", "frame of odometry and end effector, in which the policy's ways are", fixed="configured"
+    ),
     ParameterSpec("base_frame", "base_link", "frame of the robot's body", fixed="configured"),
     ParameterSpec("odom_topic", "odom", "nav_msgs/Odometry", fixed="configured"),
     ParameterSpec(
         "joint_topic", "joint_states", "sensor_msgs/JointState, where the policy reads joints", fixed="configured"
     ),
-    ParameterSpec("scan_topic", "scan", "sensor_msgs/LaserScan; empty: none is listened to", fixed="configured"),
-    ParameterSpec("map_topic", "map", "nav_msgs/OccupancyGrid; empty: none is listened to", fixed="configured"),
+    ParameterSpec(
+        "end_effector_topic",
+        "end_effector",
+        "nav_msgs/Odometry of the end effector, where the policy reads one",
+        fixed="configured",
+    ),
+    ParameterSpec(
+        "scan_topic",
+        "scan",
+        "sensor_msgs/LaserScan; empty, or ways in space: none is listened to",
+        fixed="configured",
+    ),
+    ParameterSpec(
+        "map_topic",
+        "map",
+        "nav_msgs/OccupancyGrid; empty, or ways in space: none is listened to",
+        fixed="configured",
+    ),
     ParameterSpec(
         "obstacle_topic", "obstacles", "visualization_msgs/MarkerArray of boxes and cylinders", fixed="configured"
     ),
@@ -67,12 +87,13 @@ class Inputs:
             raise ValueError(f"parameter scan_pose is {settings['scan_pose']}: expected three finite numbers")
         self._node, self._settings, self._clock = node, settings, clock
         self._region = _region(contract)
-        self._joint_names = {f.joint for f in contract.observation if f.joint} | {
-            a.joint for a in contract.action if a.joint
-        }
+        self._planar = len(contract.path) == 2  # scans and maps are, and say nothing of ways in space
+        self._joint_names = {field.joint for field in (*contract.observation, *contract.action) if field.joint}
+        self._bodies = {field.source.split(".")[0] for field in contract.observation} - {"joint"}
         self._track: deque[RobotState] = deque(maxlen=TRACK)
         self._joints: dict[str, JointState] = {}
-        self._joint_stamps = dict.fromkeys(self._joint_names, -math.inf)
+        self._joint_stamps: dict[str, float] = {}
+        self._end_effector: RobotState | None = None
         self._book = MarkerBook(self._locate)
         self._declared: tuple[MarkerObstacle, ...] = ()
         self._shapes: tuple[Shape, ...] = ()
@@ -83,18 +104,18 @@ class Inputs:
         self._subscriptions = self._subscribe()
 
     def _subscribe(self) -> list[Any]:
-        wanted = [
-            (Odometry, "odom_topic", self._on_odometry, SENSOR),
-            (LaserScan, "scan_topic", self._on_scan, SENSOR),
-            (OccupancyGrid, "map_topic", self._on_map, LATCHED),
-            (MarkerArray, "obstacle_topic", self._on_obstacles, EVENTS),
-        ]
-        if self._joint_names:
-            wanted.append((JointStateMessage, "joint_topic", self._on_joints, SENSOR))
+        known = (
+            (Odometry, "odom_topic", self._on_odometry, SENSOR, True),
+            (LaserScan, "scan_topic", self._on_scan, SENSOR, self._planar),
+            (OccupancyGrid, "map_topic", self._on_map, LATCHED, self._planar),
+            (MarkerArray, "obstacle_topic", self._on_obstacles, EVENTS, True),
+            (JointStateMessage, "joint_topic", self._on_joints, SENSOR, bool(self._joint_names)),
+            (Odometry, "end_effector_topic", self._on_end_effector, SENSOR, "end_effector" in self._bodies),
+        )
         return [
             self._node.create_subscription(kind, self._settings[topic], callback, qos)
-            for kind, topic, callback, qos in wanted
-            if self._settings[topic]
+            for kind, topic, callback, qos, wanted in known
+            if wanted and self._settings[topic]
         ]
 
     def close(self) -> None:
@@ -119,11 +140,18 @@ class Inputs:
         return self._declared
 
     def state(self) -> RobotState | None:
-        """The robot as last measured; None before the first odometry."""
-        robot = self._robot
-        if robot is None or not self._joint_names:
-            return robot
-        return with_joints(robot, self._joints, min(self._joint_stamps.values()))
+        """The robot as last measured, as fresh as the oldest reading that the contract asks for.
+
+        What was never heard of is missing in it; None before anything was heard.
+        """
+        robot = self._robot or RobotState(math.inf)
+        if "odom" not in self._bodies:
+            robot = replace(robot, stamp=math.inf)
+        if self._joint_stamps:
+            robot = with_joints(robot, self._joints, min(self._joint_stamps.values()))
+        if self._end_effector is not None:
+            robot = with_end_effector(robot, self._end_effector)
+        return None if robot.stamp == math.inf else robot
 
     def obstacles(self, now: float) -> Obstacles | None:
         """What is in the way; None before anything was heard of it.
@@ -146,15 +174,24 @@ class Inputs:
     # ---- what comes in -------------------------------------------------------------------------------
 
     def _on_odometry(self, message: Odometry) -> None:
-        frame, expected = message.header.frame_id, self._settings["odom_frame"]
-        if frame not in ("", expected):
-            self._faults["odometry"] = f"odometry is in frame '{frame}': parameter odom_frame says '{expected}'"
+        state = self._read_motion("odometry", message)
+        if state is None:
             return
-        self._faults.pop("odometry", None)
-        state = read_odometry(message, self._stamp(message.header))
         while self._track and self._track[-1].stamp >= state.stamp:  # the clock went back, or it was sent twice
             self._track.pop()
         self._track.append(state)
+
+    def _on_end_effector(self, message: Odometry) -> None:
+        self._end_effector = self._read_motion("end effector", message) or self._end_effector
+
+    def _read_motion(self, what: str, message: Odometry) -> RobotState | None:
+        """``message`` as a state; None, and a fault, where it is in another frame than the ways."""
+        frame, expected = message.header.frame_id, self._settings["odom_frame"]
+        if frame not in ("", expected):
+            self._faults[what] = f"{what} is in frame '{frame}': parameter odom_frame says '{expected}'"
+            return None
+        self._faults.pop(what, None)
+        return read_odometry(message, self._stamp(message.header))
 
     def _on_joints(self, message: JointStateMessage) -> None:
         """A message may tell of some of the joints only; each is as fresh as its own last reading."""
@@ -212,10 +249,11 @@ class Inputs:
 
 
 def _shape(obstacle: MarkerObstacle) -> Shape:
-    x, y, _ = obstacle.center
+    x, y, z = obstacle.center
+    height = (z - obstacle.half_size[2], z + obstacle.half_size[2])
     if obstacle.shape == "cylinder":
-        return Cylinder((x, y), obstacle.half_size[0])
-    return Box((x, y), obstacle.half_size[:2], obstacle.yaw)
+        return Cylinder((x, y), obstacle.half_size[0], height)
+    return Box((x, y), obstacle.half_size[:2], obstacle.yaw, height)
 
 
 def _region(contract: Contract) -> tuple[np.ndarray, np.ndarray]:

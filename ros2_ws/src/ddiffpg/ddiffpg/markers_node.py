@@ -44,13 +44,14 @@ def picture(
 
 def _way(mode: Mode, blocked: bool) -> Marker:
     colour = BLOCKED if blocked else COLOURS[mode.id % len(COLOURS)]
-    return _line("modes", mode.id, np.array(mode.path, float)[:, :2], colour, 0.03, 0.02)
+    return _line("modes", mode.id, np.array(mode.path, float), colour, 0.03, 0.02)
 
 
 def _line(ns: str, number: int, points: np.ndarray, colour: Sequence[float], width: float, height: float) -> Marker:
     marker = Marker(ns=ns, id=number, type=Marker.LINE_STRIP, color=_colour(colour, 1.0))
     marker.scale.x = width
-    marker.points = [Point(x=float(x), y=float(y), z=height) for x, y in points]
+    # Lines in the plane are drawn a little above the floor, one above the other.
+    marker.points = [Point(**dict(zip("xyz", map(float, (*point, height))))) for point in points]
     return marker
 
 

@@ -59,9 +59,10 @@ def joint_command(names: Sequence[str], values: np.ndarray) -> Float64MultiArray
 
 
 def path(stamp: Time, frame: str, points: np.ndarray) -> Path:
-    """``points [P, 2]`` in metres."""
+    """``points [P, 2]`` or ``[P, 3]`` in metres."""
     head = header(stamp, frame)
     poses = [PoseStamped(header=head) for _ in points]
-    for pose, (x, y) in zip(poses, points):
-        pose.pose.position.x, pose.pose.position.y = float(x), float(y)
+    for pose, point in zip(poses, points):
+        for axis, value in zip("xyz", point):
+            setattr(pose.pose.position, axis, float(value))
     return Path(header=head, poses=poses)

@@ -17,12 +17,13 @@ import numpy as np
 
 from ddiffpg.contract import Contract
 from ddiffpg.obstacles import Obstacles
-from ddiffpg.roadmap import LINK, UNREACHED, Roadmap, Routes
+from ddiffpg.roadmap import UNREACHED, Roadmap, Routes
 from ddiffpg.room import Room, Rules, norm
 
 PENALTY = 1e3  # metres: any way round is better than one blocked node
 DETOUR = 1.02  # of two ways of almost the same length the one that is joined sooner
-ESCAPE = 0.5  # metres around a robot that is itself too close to an obstacle, within which it may leave
+# Metres around a robot that is itself too close to an obstacle, within which it may leave; at the roadmap's scale 1.
+ESCAPE = 0.5
 
 __all__ = ["Rules", "Way", "WayMap"]
 
@@ -57,7 +58,7 @@ class _Scene:
 
 
 class WayMap:
-    """The ways of a policy. Raises ContractError where its paths are not in the plane."""
+    """The ways of a policy, in the plane or in space (D = 2, 3)."""
 
     def __init__(self, contract: Contract, rules: Rules) -> None:
         self._ids = contract.mode_ids
@@ -67,7 +68,7 @@ class WayMap:
         self._detours = _Detours(self.roadmap)
 
     def look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
-        """Every mode's way from ``position [2]`` (m, finite), in the contract's order."""
+        """Every mode's way from ``position [D]`` (m, finite), in the contract's order."""
         scene = self._scene(position, obstacles)
         entries = self._entries(scene.distance)
         starts = [self._starts(k, scene.distance, entries) for k in range(len(self._ids))]
@@ -80,15 +81,15 @@ class WayMap:
         return tuple(ways)
 
     def corridor(self, way: Way, position: np.ndarray) -> np.ndarray:
-        """``[P, 2]`` in metres, from ``position [2]`` to the way's end."""
+        """``[P, D]`` in metres, from ``position [D]`` to the way's end."""
         return np.concatenate([position[None], self.roadmap.points[way.nodes]])
 
     def beyond_end(self, mode: int, position: np.ndarray) -> tuple[float, float]:
-        """From the end of a mode's prototype to ``position [2]``: the distance, and how far past the end
+        """From the end of a mode's prototype to ``position [D]``: the distance, and how far past the end
         it is in the prototype's last direction (negative before it), in metres."""
-        (end_x, end_y), (along_x, along_y) = self._ends[mode]
-        x, y = float(position[0]) - end_x, float(position[1]) - end_y
-        return math.hypot(x, y), x * along_x + y * along_y
+        end, along = self._ends[mode]
+        offset = [here - there for here, there in zip(position.tolist(), end)]
+        return math.hypot(*offset), sum(part * direction for part, direction in zip(offset, along))
 
     def _scene(self, position: np.ndarray, obstacles: Obstacles | None) -> _Scene:
         distance = norm(self.roadmap.points - position)
@@ -97,13 +98,13 @@ class WayMap:
         room = self.room.at_nodes(obstacles)
         here = float(self.room.at(position[None], obstacles)[0])
         if here < 0:  # too close already: it may go wherever that gets no worse
-            room = np.where((room < 0) & (room >= here) & (distance < ESCAPE), 0.0, room)
+            room = np.where((room < 0) & (room >= here) & (distance < ESCAPE * self.roadmap.scale), 0.0, room)
         return _Scene(position, distance, room, here)
 
     def _entries(self, distance: np.ndarray) -> np.ndarray:
         """Nodes that can be reached straight from the robot, at ``distance [M]`` from it."""
         nearest = distance.min()
-        near = distance <= nearest + LINK
+        near = distance <= nearest + self.roadmap.link
         clear = near & ~(distance >= self.roadmap.clearance)  # no wall of training is in between
         return np.flatnonzero(clear if clear.any() else distance <= nearest)
 
@@ -111,7 +112,7 @@ class WayMap:
         """Of ``entries`` those by which the k-th mode's way may begin: its own where the robot is on its
         prototype, else all of them."""
         own = entries[(entries >= self.roadmap.own[k].start) & (entries < self.roadmap.own[k].stop)]
-        return own if len(own) and distance[own].min() <= LINK else entries
+        return own if len(own) and distance[own].min() <= self.roadmap.link else entries
 
     def _ways(
         self,

@@ -1,5 +1,6 @@
-"""What is in the way: declared shapes and sensed points, and how far off they are. All in the plane.
+"""What is in the way: declared shapes and sensed points, and how far off they are.
 
+In the plane (D = 2) a shape is what it covers of the floor, in space (D = 3) it has a height too.
 Declared shapes (boxes, cylinders) are known to be obstacles. Sensed points (scan hits, occupied grid
 cells) are whatever the robot sees, walls of the training world too; so the two are kept apart.
 """
@@ -13,31 +14,43 @@ from typing import NamedTuple
 
 import numpy as np
 
+ANY_HEIGHT = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: ``center`` and ``half_size`` (x, y) in m, turned by ``yaw`` (rad). ValueError if senseless."""
+    """An upright box: ``center`` and ``half_size`` (x, y) in m, turned by ``yaw`` (rad), and the ``height`` (m)
+    from which to which it reaches, which counts in space only. ValueError if senseless."""
 
     center: tuple[float, float]
     half_size: tuple[float, float]
     yaw: float = 0.0
+    height: tuple[float, float] = ANY_HEIGHT
 
     def __post_init__(self) -> None:
         _check("Box", (*self.center, *self.half_size, self.yaw), 5, min(self.half_size))
+        _check_height("Box", self.height)
 
 
 @dataclass(frozen=True)
 class Cylinder:
-    """An upright cylinder: ``center`` (x, y) and ``radius`` in m. ValueError if senseless."""
+    """An upright cylinder: ``center`` (x, y) and ``radius`` in m, ``height`` as of a box. ValueError if senseless."""
 
     center: tuple[float, float]
     radius: float
+    height: tuple[float, float] = ANY_HEIGHT
 
     def __post_init__(self) -> None:
         _check("Cylinder", (*self.center, self.radius), 3, self.radius)
+        _check_height("Cylinder", self.height)
 
 
 Shape = Box | Cylinder
+
+
+def _check_height(name: str, height: tuple[float, float]) -> None:
+    if len(height) != 2 or not height[0] <= height[1]:
+        raise ValueError(f"{name} has the height {height}: expected where it begins and, no lower, where it ends")
 
 
 def _check(name: str, numbers: tuple[float, ...], count: int, smallest: float) -> None:
@@ -57,7 +70,7 @@ class Distance(NamedTuple):
 
 class Approach(NamedTuple):
     """N things as seen from one point: ``distance [N]`` in m (negative inside a shape) and ``direction
-    [N, 2]``, the unit vector along which that distance shrinks."""
+    [N, D]``, the unit vector along which that distance shrinks."""
 
     distance: np.ndarray
     direction: np.ndarray
@@ -69,7 +82,7 @@ class Obstacles:
 
     ``stamp`` (s): until when this is known to be so. It is the time of the last reading of whatever is
     read periodically (a scan); shapes that are declared once stay true without being said again.
-    ``points [N, 2]`` in m. Raises ValueError where points are not N finite pairs.
+    ``points [N, D]`` in m. Raises ValueError where points are not N times two or three finite numbers.
     """
 
     stamp: float
@@ -78,10 +91,18 @@ class Obstacles:
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points, float)
-        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-            raise ValueError(f"Obstacles.points has shape {points.shape}: expected [N, 2], all finite")
+        if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points).all():
+            raise ValueError(f"Obstacles.points has shape {points.shape}: expected [N, 2] or [N, 3], all finite")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "shapes", tuple(self.shapes))
+
+    def of(self, dimensions: int) -> Obstacles:
+        """The same for ways of so many dimensions. ValueError where sensed points do not have as many."""
+        if self.points.shape[1] == dimensions:
+            return self
+        if len(self.points):
+            raise ValueError(f"sensed points have {self.points.shape[1]} coordinates, the ways have {dimensions}")
+        return Obstacles(self.stamp, self.shapes, np.empty((0, dimensions)))
 
     @functools.cached_property
     def solids(self) -> Solids:
@@ -90,15 +111,15 @@ class Obstacles:
         return _solids(self.shapes)
 
     def distance(self, points: np.ndarray) -> Distance:
-        """How far ``points [P, 2]`` (m) are from what is in the way."""
+        """How far ``points [P, D]`` (m) are from what is in the way."""
         return Distance(self.solids.distance(points), nearest_distance(points, self.points))
 
     def approach_shapes(self, point: np.ndarray) -> Approach:
-        """The declared shapes as seen from ``point [2]``."""
+        """The declared shapes as seen from ``point [D]``."""
         return self.solids.approach(point)
 
     def approach_points(self, point: np.ndarray, within: float) -> tuple[np.ndarray, Approach]:
-        """Indices of the sensed points less than ``within`` m from ``point [2]``, and how they are seen from there."""
+        """Indices of the sensed points less than ``within`` m from ``point [D]``, and how they are seen from there."""
         offset = self.points - point
         distance = np.sqrt(np.einsum("ni,ni->n", offset, offset))
         near = np.flatnonzero(distance < within)
@@ -107,7 +128,7 @@ class Obstacles:
 
 
 def nearest_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Metres ``[P]`` from ``points [P, 2]`` to the nearest of ``others [N, 2]``; infinite where there is none."""
+    """Metres ``[P]`` from ``points [P, D]`` to the nearest of ``others [N, D]``; infinite where there is none."""
     if not len(others):
         return np.full(len(points), math.inf)
     offset = np.asarray(points, float)[:, None] - others
@@ -115,25 +136,30 @@ def nearest_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 class Solids:
-    """Shapes as arrays. Each is a rectangle grown by a rounding radius: a box has none, a cylinder has no sides."""
+    """Shapes as arrays. Each is a rectangle grown by a rounding radius: a box has none, a cylinder has no sides.
+    In space it stands upright between two heights."""
 
     def __init__(self, shapes: tuple[Shape, ...]) -> None:
-        table = np.array([_row(shape) for shape in shapes], float).reshape(len(shapes), 6)
+        table = np.array([_row(shape) for shape in shapes], float).reshape(len(shapes), 8)
         self._x, self._y, self._half_x, self._half_y, self._rounding = table[:, :5].T[:, :, None]
-        self._cos, self._sin = np.cos(table[:, 5:]), np.sin(table[:, 5:])
+        self._cos, self._sin = np.cos(table[:, 5:6]), np.sin(table[:, 5:6])
+        self._bottom, self._top = table[:, 6:7], table[:, 7:8]
 
     def __len__(self) -> int:
         return len(self._x)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """Metres ``[P]`` from ``points [P, 2]`` to the nearest shape, negative inside; infinite where there is none."""
+        """Metres ``[P]`` from ``points [P, D]`` to the nearest shape, negative inside; infinite where there is none."""
         if not len(self):
             return np.full(len(points), math.inf)
         x, y = self._local(points)
-        return self._signed(np.abs(x) - self._half_x, np.abs(y) - self._half_y).min(axis=0)
+        beside = self._signed(np.abs(x) - self._half_x, np.abs(y) - self._half_y)
+        if points.shape[1] == 2:
+            return beside.min(axis=0)
+        return _outside(beside, np.maximum(*self._over(points))).min(axis=0)
 
     def approach(self, point: np.ndarray) -> Approach:
-        """``point [2]`` -> distance ``[S]``, direction ``[S, 2]``."""
+        """``point [D]`` -> distance ``[S]``, direction ``[S, D]``."""
         x, y = self._local(point[None])
         gap_x, gap_y = np.abs(x) - self._half_x, np.abs(y) - self._half_y
         # The way out: from the nearest side or corner; from inside, through the nearest side.
@@ -142,23 +168,45 @@ class Solids:
         out_y = np.where(inside, gap_x < gap_y, np.maximum(gap_y, 0.0)) * np.where(y < 0, -1.0, 1.0)
         length = np.hypot(out_x, out_y)
         toward = (self._sin * out_y - self._cos * out_x, -self._sin * out_x - self._cos * out_y)
-        return Approach(self._signed(gap_x, gap_y)[:, 0], np.concatenate(toward, axis=1) / length)
+        beside, sideways = self._signed(gap_x, gap_y), np.concatenate(toward, axis=1) / length
+        if len(point) == 2:
+            return Approach(beside[:, 0], sideways)
+        return _approach_in_space(beside, sideways, *self._over(point[None]))
 
     def _local(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``points [P, 2]`` along the sides of each shape, from its centre: ``[S, P]`` twice."""
+        """``points [P, D]`` along the sides of each shape, from its centre: ``[S, P]`` twice."""
         x, y = points[:, 0] - self._x, points[:, 1] - self._y
         return self._cos * x + self._sin * y, self._cos * y - self._sin * x
 
     def _signed(self, gap_x: np.ndarray, gap_y: np.ndarray) -> np.ndarray:
         """Distance ``[S, P]`` of what lies so far outside of each shape's sides (negative: inside)."""
-        outside = np.sqrt(np.maximum(gap_x, 0.0) ** 2 + np.maximum(gap_y, 0.0) ** 2)
-        return outside + np.minimum(np.maximum(gap_x, gap_y), 0.0) - self._rounding
+        return _outside(gap_x, gap_y) - self._rounding
+
+    def _over(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far ``points [P, 3]`` are below each shape's bottom and above its top (negative: not): ``[S, P]``."""
+        return self._bottom - points[:, 2], points[:, 2] - self._top
+
+
+def _outside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Distance from what is bounded across two directions at right angles, by how far outside of each one is."""
+    return np.sqrt(np.maximum(one, 0.0) ** 2 + np.maximum(other, 0.0) ** 2) + np.minimum(np.maximum(one, other), 0.0)
+
+
+def _approach_in_space(beside: np.ndarray, sideways: np.ndarray, below: np.ndarray, above: np.ndarray) -> Approach:
+    """How S shapes are seen that are ``beside [S, 1]`` m off in the plane, by ``sideways [S, 2]``, and of which
+    one is so far ``below`` and ``above`` (``[S, 1]``, m)."""
+    over = np.maximum(below, above)
+    inside = (beside <= 0) & (over <= 0)
+    across = np.where(inside, beside >= over, np.maximum(beside, 0.0))
+    along = np.where(inside, beside < over, np.maximum(over, 0.0)) * np.where(below >= above, 1.0, -1.0)
+    toward = np.concatenate([across * sideways, along], axis=1)
+    return Approach(_outside(beside, over)[:, 0], toward / np.linalg.norm(toward, axis=1, keepdims=True))
 
 
 def _row(shape: Shape) -> tuple[float, ...]:
     if isinstance(shape, Cylinder):
-        return (*shape.center, 0.0, 0.0, shape.radius, 0.0)
-    return (*shape.center, *shape.half_size, 0.0, shape.yaw)
+        return (*shape.center, 0.0, 0.0, shape.radius, 0.0, *shape.height)
+    return (*shape.center, *shape.half_size, 0.0, shape.yaw, *shape.height)
 
 
 @functools.lru_cache(maxsize=8)

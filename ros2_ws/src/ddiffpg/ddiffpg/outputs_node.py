@@ -37,6 +37,7 @@ PARAMETERS = (
 TOPICS = {
     "base_velocity": "cmd_vel",
     "joint_position": "forward_position_controller/commands",
+    "joint_position_delta": "forward_position_controller/commands",
     "joint_effort": "forward_effort_controller/commands",
 }
 AXES = ("vx", "vy", "vz", "wx", "wy", "wz")
@@ -45,9 +46,10 @@ ACK_SECONDS = 0.5
 
 
 class Command:
-    """Sends actions in the form that the contract's action kind asks for.
+    """Sends what was decided in the form that the contract's action kind asks for.
 
-    A base velocity is in the odometry frame; on ``cmd_vel`` it goes in the robot's own frame.
+    A base velocity is in the odometry frame; on ``cmd_vel`` it goes in the robot's own frame. Steps of
+    joint positions go as positions.
     Raises ContractError where an action field has no place in a twist.
     """
 
@@ -62,31 +64,36 @@ class Command:
         self._turn = np.eye(3)
         self._joints = [field.joint or field.name for field in contract.action]
 
-    def send(self, action: np.ndarray, state: RobotState | None) -> None:
-        """``action [A]`` in physical units."""
-        if not np.isfinite(action).all():
-            raise ValueError(f"the command {action.tolist()} is not finite")
-        self._publisher.publish(self._as_twist(action, state) if self._twist else self._as_joints(action))
+    def send(self, sent: np.ndarray | None, state: RobotState | None) -> None:
+        """``sent [A]`` of a decision, in physical units; nothing goes where it is None."""
+        if sent is None:
+            return
+        if not np.isfinite(sent).all():
+            raise ValueError(f"the command {sent.tolist()} is not finite")
+        self._publisher.publish(self._as_twist(sent, state) if self._twist else self._as_joints(sent))
 
     def stop(self, state: RobotState | None) -> None:
         """Stand still, and wait until that has been received: no velocity, no effort, or the joints where they are.
 
         Joints whose position is not known get no command: any would be a jump.
         """
-        action = self._standing(state)
-        if action is not None:
-            self.send(action, state)
+        standing = self._standing(state)
+        if standing is not None:
+            self.send(standing, state)
             self._publisher.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
 
     def close(self) -> None:
         self._node.destroy_publisher(self._publisher)
 
     def _standing(self, state: RobotState | None) -> np.ndarray | None:
-        if self._contract.action_kind != "joint_position":
+        if not self._contract.action_kind.startswith("joint_position"):
             return np.zeros(len(self._contract.action))
         known = {} if state is None else state.joints
-        positions = np.array([known[j].position if j in known else math.nan for j in self._joints])
-        return positions if np.isfinite(positions).all() else None
+        positions = {j: known[j].position if j in known else math.nan for j in self._joints}
+        for limits in self._contract.joint_limits:
+            positions[limits.joint] = float(np.clip(positions[limits.joint], limits.low, limits.high))
+        standing = np.array([positions[joint] for joint in self._joints])
+        return standing if np.isfinite(standing).all() else None
 
     def _as_twist(self, action: np.ndarray, state: RobotState | None) -> TwistStamped:
         velocity = np.zeros(6)
@@ -206,6 +213,7 @@ def _values(decision: Decision) -> dict[str, object]:
         "limited_by": ",".join(decision.limited_by),
         "action": _numbers(decision.action),
         "wanted": _numbers(decision.wanted),
+        "sent": "" if decision.sent is None else _numbers(decision.sent),
         "free_modes": ",".join(str(way.id) for way in decision.ways if way.free),
         "clearance_m": ",".join(f"{way.id}:{way.clearance:.3f}" for way in decision.ways),
         "to_go_m": f"{to_go:.3f}",

@@ -79,6 +79,16 @@ def with_joints(state: RobotState, joints: dict[str, JointState], stamp: float) 
     return replace(state, joints=joints, stamp=min(state.stamp, stamp))
 
 
+def with_end_effector(state: RobotState, end_effector: RobotState) -> RobotState:
+    """``state`` with the motion of the ``end_effector``, read as odometry; only as fresh as the older of the two."""
+    return replace(
+        state,
+        stamp=min(state.stamp, end_effector.stamp),
+        end_effector_position=end_effector.position,
+        end_effector_velocity=end_effector.linear_velocity,
+    )
+
+
 class ScanError(ValueError):
     """A laser scan or a map cannot be used."""
 

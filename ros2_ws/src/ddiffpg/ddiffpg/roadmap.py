@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ddiffpg.contract import Contract, ContractError, Mode
+from ddiffpg.contract import Contract, Mode
+from ddiffpg.observation import path_body
 
+TOLERANCE = 0.6  # metres: the path tolerance of a policy to which the next two belong; they go in proportion
 SPACING = 0.1  # metres between the nodes of a prototype
 LINK = 0.35  # metres at which one prototype can be left for another
 LINK_COST = 1e-3  # metres added to each crossing, so that of two equal ways the one with fewer is taken
@@ -23,7 +25,7 @@ UNREACHED = 1e7  # metres: no road leads there
 
 
 def resample(path: np.ndarray, values: np.ndarray, spacing: float = SPACING) -> tuple[np.ndarray, np.ndarray]:
-    """``path [P, 2]`` and ``values [P]`` at equal steps of at most ``spacing`` along it, both ends included."""
+    """``path [P, D]`` and ``values [P]`` at equal steps of at most ``spacing`` along it, both ends included."""
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     if length[-1] == 0.0:
         return path[:1], values[:1]
@@ -76,16 +78,18 @@ class _Links:
 
 
 class Roadmap:
-    """M nodes: ``points [M, 2]`` in m, ``clearance [M]`` (m, NaN where not known). The nodes of the k-th mode
-    of the contract are ``own[k]``.
+    """M nodes: ``points [M, D]`` in m, ``clearance [M]`` (m, NaN where not known). The nodes of the k-th mode
+    of the contract are ``own[k]``. ``scale`` is the policy's path tolerance in terms of ``TOLERANCE``, ``link``
+    the distance (m) at which one prototype can be left for another.
 
-    Raises ContractError where the contract's paths are not in the plane.
+    Raises ContractError where the contract's path is not that of a body in the plane or in space.
     """
 
     def __init__(self, contract: Contract) -> None:
-        if len(contract.path) != 2:
-            raise ContractError("path", contract.path, "two fields: obstacles are known in the plane only")
-        sampled = [_nodes(mode) for mode in contract.modes]
+        path_body(contract)
+        self.scale = contract.path_tolerance / TOLERANCE
+        self.link = LINK * self.scale
+        sampled = [_nodes(mode, SPACING * self.scale) for mode in contract.modes]
         self.points = np.concatenate([points for points, _ in sampled])
         self.clearance = np.concatenate([clearance for _, clearance in sampled])
         ends = np.cumsum([0, *(len(points) for points, _ in sampled)]).tolist()
@@ -98,12 +102,12 @@ class Roadmap:
     def __len__(self) -> int:
         return len(self.points)
 
-    def end(self, k: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    def end(self, k: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Where the k-th mode ends (m), and the unit vector in which it comes there (zero where it stands still)."""
         last = self.points[self.own[k][-1]]
         along = last - self.points[max(self.own[k][-1] - 1, self.own[k][0])]
         along = along / max(float(np.linalg.norm(along)), 1e-9)
-        return (float(last[0]), float(last[1])), (float(along[0]), float(along[1]))
+        return tuple(last.tolist()), tuple(along.tolist())
 
     def routes_to(self, modes: Sequence[int], penalty: np.ndarray) -> list[Routes]:
         """The cheapest ways to the ends of the k-th ``modes``. Passing a node costs ``penalty [M]`` (m) more,
@@ -152,7 +156,7 @@ class Roadmap:
     def _links_between(self, ours: range, theirs: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         apart = np.linalg.norm(self.points[ours][:, None] - self.points[theirs], axis=2)
         # Where the free discs around two nodes do not meet, there may be a wall between them.
-        linked = (apart <= LINK) & ~(apart >= self.clearance[ours][:, None] + self.clearance[theirs])
+        linked = (apart <= self.link) & ~(apart >= self.clearance[ours][:, None] + self.clearance[theirs])
         our_end, their_end = _common_end(linked.any(axis=1)), _common_end(linked.any(axis=0))
         apart = np.where(linked, apart + LINK_COST, np.inf)[:our_end, :their_end]
         start = np.flatnonzero(np.isfinite(apart).any(axis=1)) if apart.size else np.empty(0, int)
@@ -169,10 +173,10 @@ def _common_end(close: np.ndarray) -> int:
     return len(close) if not len(far) else int(far[-1]) + 1
 
 
-def _nodes(mode: Mode) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(mode: Mode, spacing: float) -> tuple[np.ndarray, np.ndarray]:
     path = np.array(mode.path, float)
     known: Sequence[float] = mode.clearance or [math.nan] * len(path)
-    return resample(path, np.array(known, float))
+    return resample(path, np.array(known, float), spacing)
 
 
 def _sweep(cost: np.ndarray, along: np.ndarray) -> np.ndarray:

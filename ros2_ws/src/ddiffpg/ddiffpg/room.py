@@ -34,7 +34,8 @@ class Room:
     def __init__(self, roadmap: Roadmap, rules: Rules) -> None:
         self._roadmap, self._rules = roadmap, rules
         self._need = _sensed_need(roadmap.clearance, rules)
-        self._index = NodeIndex(roadmap.points, rules.radius + rules.margin + rules.spare)
+        planar = roadmap.points.shape[1] == 2
+        self._index = (NodeIndex if planar else NodesInSpace)(roadmap.points, rules.radius + rules.margin + rules.spare)
         self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
         self._known = np.flatnonzero(np.isfinite(roadmap.clearance))
         self._known_points = roadmap.points[self._known]
@@ -48,7 +49,7 @@ class Room:
         return np.minimum(declared, self._index.nearest(obstacles.points) - self._need)
 
     def at(self, points: np.ndarray, obstacles: Obstacles) -> np.ndarray:
-        """At ``points [P, 2]`` close to each other: ``[P]``."""
+        """At ``points [P, D]`` close to each other: ``[P]``."""
         spread = norm(points - points[0]).max()
         need = self._need_at(points, spread)
         reach = spread + need.max()
@@ -57,7 +58,7 @@ class Room:
         return np.minimum(declared, nearest_distance(points, close) - need)
 
     def _need_at(self, points: np.ndarray, spread: float) -> np.ndarray:
-        """How far a sensed point must be from each of ``points [P, 2]``, in metres: ``[P]``.
+        """How far a sensed point must be from each of ``points [P, D]``, in metres: ``[P]``.
 
         No point is farther than ``spread`` (m) from the first. Beside a road the walls of training may be
         nearer than they are to any of its nodes.
@@ -72,7 +73,7 @@ class Room:
         return _bounded((self._free[near] - apart).max(axis=1), self._rules)
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Which of the sensed ``points [N, 2]`` near ``position [2]`` stand where training had nothing: ``[N]`` bool.
+        """Which of the sensed ``points [N, D]`` near ``position [D]`` stand where training had nothing: ``[N]`` bool.
 
         A point is explained where it is no nearer to any known node than the training world was, less
         the tolerance. Where no clearance is known nothing is explained.
@@ -86,7 +87,7 @@ class Room:
 
 
 class NodeIndex:
-    """Finds for every node the nearest sensed point, as far as ``reach`` (m), by a grid laid over the nodes."""
+    """Finds for every node in the plane the nearest sensed point, as far as ``reach`` (m), by a grid laid over them."""
 
     def __init__(self, nodes: np.ndarray, reach: float) -> None:
         self._reach = reach
@@ -131,6 +132,19 @@ class NodeIndex:
         return row, table
 
 
+class NodesInSpace:
+    """As ``NodeIndex``, for nodes in space, where a grid would be large: by measuring all distances."""
+
+    def __init__(self, nodes: np.ndarray, reach: float) -> None:
+        self._nodes, self._reach = nodes, reach
+        self._low, self._high = nodes.min(axis=0) - reach, nodes.max(axis=0) + reach
+
+    def nearest(self, points: np.ndarray) -> np.ndarray:
+        """``points [N, 3]`` -> metres from every node to the nearest of them ``[M]``, infinite beyond the reach."""
+        found = nearest_distance(self._nodes, points[((points >= self._low) & (points <= self._high)).all(axis=1)])
+        return np.where(found <= self._reach, found, math.inf)
+
+
 def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
     """How far a sensed point must be, in metres, from each node, which had ``clearance [M]`` in training."""
     return np.where(np.isfinite(clearance), _bounded(clearance - rules.tolerance, rules), rules.radius)
@@ -146,5 +160,5 @@ def _bounded(free: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
-    """Lengths: ``[..., 2]`` -> ``[...]``."""
+    """Lengths: ``[..., D]`` -> ``[...]``."""
     return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))

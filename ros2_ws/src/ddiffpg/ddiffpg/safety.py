@@ -1,15 +1,16 @@
-"""The last say on every command: pure functions that can only make it more conservative.
+"""The last say on every velocity command: pure functions that can only make it more conservative.
 
-Two rates bound how fast a command may change. In ordinary driving, starting, stopping and switching
-included, it changes by at most ``max_acceleration``. Only towards zero, on a fault or before an
-obstacle, may it change faster: by at most ``emergency_deceleration``. A command of zero is always
-within the limits, and it is never exceeded or reversed on the way there.
+What commands of other kinds need beyond that is in ``actuation.py``. Two rates bound how fast a command
+may change. In ordinary driving, starting, stopping and switching included, it changes by at most
+``max_acceleration``. Only towards zero, on a fault or before an obstacle, may it change faster: by at
+most ``emergency_deceleration``. A command of zero is always within the limits, and it is never exceeded
+or reversed on the way there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +21,13 @@ from ddiffpg.obstacles import Approach
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What a command may be: ``low [A]`` and ``high [A]`` in its units, with zero between them; at most
-    ``max_speed`` (m/s) in the plane, whose two components are ``planar``; changing by at most
-    ``max_acceleration``, in an emergency ``emergency_deceleration`` (m/s^2, over the whole vector)."""
+    """What a velocity command may be: ``low [A]`` and ``high [A]`` in its units, with zero between them; at
+    most ``max_speed`` (m/s) in the ways' plane or space, whose components are ``linear``; changing by at
+    most ``max_acceleration``, in an emergency ``emergency_deceleration`` (m/s^2, over the whole vector)."""
 
     low: np.ndarray
     high: np.ndarray
-    planar: tuple[int, int]
+    linear: tuple[int, ...]
     max_speed: float
     max_acceleration: float
     emergency_deceleration: float
@@ -48,31 +49,35 @@ class Braking:
 Scene = tuple[Approach, Braking]
 
 
-def planar_fields(contract: Contract) -> tuple[int, int]:
-    """Where the velocity in the plane stands in the action. ContractError where the action is none that
-    can be stopped by sending zero."""
-    if contract.action_kind != "base_velocity":
-        raise ContractError("action_kind", contract.action_kind, "base_velocity (no safe stop is known for others)")
+def linear_fields(contract: Contract) -> tuple[int, ...]:
+    """Where the velocity along each axis of the ways stands in a ``base_velocity`` action. ContractError where
+    it is not there, or where sending zero would not stop the robot."""
     names = [f.name for f in contract.action]
-    for name in ("vx", "vy"):
+    axes = ("vx", "vy", "vz")[: len(contract.path)]
+    for name in axes:
         if name not in names:
             raise ContractError("action", names, f"a field '{name}' for base_velocity")
+    check_zero(contract)
+    return tuple(names.index(name) for name in axes)
+
+
+def check_zero(contract: Contract) -> None:
+    """ContractError where zero is outside of an action field's limits."""
     for i, field in enumerate(contract.action):
         if not field.low <= 0.0 <= field.high:
             raise ContractError(f"action[{i}].low", field.low, "limits with zero between them, so that it can stop")
-    return names.index("vx"), names.index("vy")
 
 
-def within_limits(wanted: np.ndarray, limits: Limits) -> np.ndarray:
-    """``wanted [A]`` cut to its limits; all zero where any of it is not a number."""
+def within_limits(wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``wanted [A]`` cut to ``low [A]`` .. ``high [A]``; all zero where any of it is not a number."""
     if np.isnan(wanted).any():
-        return np.zeros(len(limits.low))
-    return np.minimum(np.maximum(wanted, limits.low), limits.high)
+        return np.zeros(len(low))
+    return np.minimum(np.maximum(wanted, low), high)
 
 
 def within_speed(action: np.ndarray, limits: Limits) -> np.ndarray:
-    """``action [A]`` (within its limits) scaled as a whole so that it is no faster in the plane than ``max_speed``."""
-    speed = math.hypot(*action[list(limits.planar)])
+    """``action [A]`` (within its limits) scaled as a whole so that its linear speed is at most ``max_speed``."""
+    speed = math.hypot(*action[list(limits.linear)])
     return action if speed <= limits.max_speed else action * (limits.max_speed / speed)
 
 
@@ -95,7 +100,7 @@ def allowed_speed(distance: np.ndarray, braking: Braking) -> np.ndarray:
 
 
 def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> float:
-    """The share 0..1 of ``velocity [2]`` (m/s) at which nothing seen is approached faster than allowed.
+    """The share 0..1 of ``velocity [D]`` (m/s) at which nothing seen is approached faster than allowed.
 
     What is not approached does not count: away from an obstacle is always free, however near it is.
     """
@@ -110,12 +115,31 @@ def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> fl
     return float(np.nan_to_num(share, nan=0.0).min())
 
 
+def too_close(velocity: np.ndarray, scenes: Sequence[Scene]) -> bool:
+    """Is something nearer than it may come, or approached faster than allowed, at ``velocity [D]`` (m/s)?
+
+    For commands that are no velocities: which of them leads away is not known, so none can be let
+    through. What may be touched (``contact_speed``) does not count. A velocity that is not known is too
+    fast for whatever is seen.
+    """
+    return any(
+        bool((seen.distance < braking.stop_distance).any()) or approach_scale(velocity, seen, braking) < 1.0
+        for seen, braking in scenes
+        if braking.contact_speed == 0.0
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Command:
-    """``action [A]`` to send, and the names of the rules that made it other than what was wanted."""
+    """``action [A]`` in the contract's units, and the names of the rules that made it other than what was wanted.
+
+    ``sent [A]`` is what goes to the robot: the action itself, but joint positions for a
+    ``joint_position_delta``; None where nothing may be sent. Nobody changes these arrays.
+    """
 
     action: np.ndarray
     limited_by: tuple[str, ...]
+    sent: np.ndarray | None
 
 
 def restrain(
@@ -126,10 +150,10 @@ def restrain(
     The result is within the limits; it differs from ``previous`` by at most ``max_acceleration *
     elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``.
     """
-    cut = within_limits(wanted, limits)
+    cut = within_limits(wanted, limits.low, limits.high)
     target = within_speed(cut, limits)
     eased = slew(previous, target, limits.max_acceleration * elapsed)
-    velocity = eased[list(limits.planar)]
+    velocity = eased[list(limits.linear)]
     scale = min((approach_scale(velocity, seen, braking) for seen, braking in scenes), default=1.0)
     action = slew(previous, eased * scale, limits.emergency_deceleration * elapsed) if scale < 1.0 else eased
     rules = {
@@ -139,13 +163,20 @@ def restrain(
         "approach": scale < 1.0,
         "emergency": scale < 1.0 and not np.array_equal(action, eased * scale),
     }
-    return Command(within_limits(action, limits), tuple(name for name, applied in rules.items() if applied))
+    action = within_limits(action, limits.low, limits.high)
+    return Command(action, applied(rules), action)
 
 
 def emergency_stop(previous: np.ndarray, elapsed: float, limits: Limits) -> Command:
     """Towards zero from ``previous [A]`` at the emergency rate, with no regard to obstacles: they may not be known."""
     action = slew(previous, np.zeros(len(previous)), limits.emergency_deceleration * elapsed)
-    return Command(within_limits(action, limits), () if not action.any() else ("emergency",))
+    action = within_limits(action, limits.low, limits.high)
+    return Command(action, () if not action.any() else ("emergency",), action)
+
+
+def applied(rules: Mapping[str, bool]) -> tuple[str, ...]:
+    """Names of those that are true."""
+    return tuple(name for name, true in rules.items() if true)
 
 
 def age_problem(now: float, stamp: float, timeout: float, future_tolerance: float) -> str | None:

@@ -1,0 +1,253 @@
+"""What it takes to send each kind of action safely: one class a kind, with the same few verbs.
+
+A velocity is slewed, scaled down before obstacles, and stopped by zero. An effort is bounded, and
+stopped by none at all: the robot goes limp. A step of joint positions is bounded by the joints' limits
+and by its own, and stopped by staying where the joints were last told to be. For the latter two it is
+not known which command leads away from an obstacle. So they are stopped as soon as the robot, as
+measured, comes too near to one or approaches it too fast, and stay so until it is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ddiffpg.contract import Contract, ContractError
+from ddiffpg.decision import ControllerConfig
+from ddiffpg.observation import RobotState
+from ddiffpg.safety import (
+    Command,
+    Limits,
+    Scene,
+    applied,
+    check_zero,
+    emergency_stop,
+    linear_fields,
+    restrain,
+    too_close,
+    within_limits,
+)
+
+AT_REST = 0.05  # m/s
+HELD_SHARE = 0.2  # held off by an obstacle: slower than this share of what the policy wants
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What a command is decided on: the robot's ``state``, how fast it moves along the axes of the ways
+    (``velocity [D]``, m/s, NaN where not known), how long ago the last command was sent (``elapsed``, s),
+    and what may be approached in which way (``scenes``)."""
+
+    state: RobotState
+    velocity: np.ndarray
+    elapsed: float
+    scenes: Sequence[Scene]
+
+
+class Actuation(Protocol):
+    """Turns what the policy wants into what is sent; remembers what was sent last."""
+
+    def problem(self, state: RobotState) -> str | None:
+        """Why ``state`` does not allow a command, or None."""
+        ...
+
+    def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
+        """What is sent of ``wanted [A]``."""
+        ...
+
+    def rest(self, moment: Moment) -> Command:
+        """Come to rest in the ordinary way, and stay there."""
+        ...
+
+    def stop(self, elapsed: float) -> Command:
+        """Stop where nothing of the robot and its surroundings is sure."""
+        ...
+
+    def held(self, sent: Command, wanted: np.ndarray) -> bool:
+        """Did obstacles hold the robot off from what the policy wanted?"""
+        ...
+
+    def top_speed(self, velocity: np.ndarray) -> float:
+        """No faster than this (m/s) can anything be approached by the next command, now at ``velocity [D]``."""
+        ...
+
+
+def actuation_of(contract: Contract, config: ControllerConfig) -> Actuation:
+    """What the contract's kind of action needs. ContractError where no safe way to send it is known."""
+    if contract.action_kind == "base_velocity":
+        return BaseVelocity(contract, config)
+    if contract.action_kind == "joint_effort":
+        return JointEffort(contract, config)
+    if contract.action_kind == "joint_position_delta":
+        return JointPositionDelta(contract, config)
+    expected = "base_velocity, joint_effort or joint_position_delta (no safe stop is known for others)"
+    raise ContractError("action_kind", contract.action_kind, expected)
+
+
+class BaseVelocity:
+    """Velocities of the base, in the odometry frame."""
+
+    def __init__(self, contract: Contract, config: ControllerConfig) -> None:
+        self._limits = Limits(
+            *_bounds(contract),
+            linear_fields(contract),
+            config.max_speed,
+            config.max_acceleration,
+            config.emergency_deceleration,
+        )
+        self._sent = np.zeros(len(contract.action))
+        self._top = float(np.linalg.norm(np.maximum(-self._limits.low, self._limits.high)))
+
+    def problem(self, state: RobotState) -> str | None:
+        return None
+
+    def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
+        return self._remember(restrain(wanted, self._sent, moment.elapsed, self._limits, moment.scenes))
+
+    def rest(self, moment: Moment) -> Command:
+        return self.drive(np.zeros(len(self._sent)), moment)
+
+    def stop(self, elapsed: float) -> Command:
+        return self._remember(emergency_stop(self._sent, elapsed, self._limits))
+
+    def held(self, sent: Command, wanted: np.ndarray) -> bool:
+        linear = list(self._limits.linear)
+        speed, wish = (float(np.linalg.norm(v[linear])) for v in (sent.action, wanted))
+        return "approach" in sent.limited_by and wish > AT_REST and speed < HELD_SHARE * wish
+
+    def top_speed(self, velocity: np.ndarray) -> float:
+        return self._top
+
+    def _remember(self, command: Command) -> Command:
+        self._sent = command.action
+        return command
+
+
+class JointEffort:
+    """Torques or forces of joints: bounded in size and rate, and gone at once where it must stop."""
+
+    def __init__(self, contract: Contract, config: ControllerConfig) -> None:
+        check_zero(contract)
+        low, high = _bounds(contract)
+        self._low, self._high = np.maximum(low, -config.max_effort), np.minimum(high, config.max_effort)
+        self._rate = config.max_effort_rate
+        self._sent = np.zeros(len(low))
+
+    def problem(self, state: RobotState) -> str | None:
+        return None
+
+    def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
+        cut = within_limits(wanted, self._low, self._high)
+        step = self._rate * moment.elapsed
+        eased = np.minimum(np.maximum(cut, self._sent - step), self._sent + step)
+        near = too_close(moment.velocity, moment.scenes)
+        self._sent = np.zeros(len(cut)) if near else eased
+        rules = {
+            "limits": not np.array_equal(cut, wanted),
+            "slew": not np.array_equal(eased, cut),
+            "approach": near,
+        }
+        return Command(self._sent, applied(rules), self._sent)
+
+    def rest(self, moment: Moment) -> Command:
+        return self.stop(moment.elapsed)
+
+    def stop(self, elapsed: float) -> Command:
+        self._sent = np.zeros(len(self._sent))
+        return Command(self._sent, (), self._sent)
+
+    def held(self, sent: Command, wanted: np.ndarray) -> bool:
+        return "approach" in sent.limited_by
+
+    def top_speed(self, velocity: np.ndarray) -> float:
+        return _speed(velocity)
+
+
+class JointPositionDelta:
+    """Steps of joint positions, from where the joints are measured to be.
+
+    What is sent is within the contract's joint limits and no farther from what was measured than the
+    contract's step. At rest, and where nothing is sure, the joints stay where they were last told to be.
+    """
+
+    def __init__(self, contract: Contract, config: ControllerConfig) -> None:
+        check_zero(contract)
+        self._joints = [field.joint or "" for field in contract.action]
+        self._low, self._high = _bounds(contract)
+        of_joint = {limits.joint: limits for limits in contract.joint_limits}
+        self._lowest = np.array([of_joint[joint].low for joint in self._joints])
+        self._highest = np.array([of_joint[joint].high for joint in self._joints])
+        self._max_speed = config.max_joint_speed
+        self._sent: np.ndarray | None = None
+
+    def problem(self, state: RobotState) -> str | None:
+        """A joint of the action whose position is not known, or farther outside its limits than one step."""
+        measured = self._measured(state)
+        unknown = [joint for joint, position in zip(self._joints, measured) if not math.isfinite(position)]
+        if unknown:
+            return f"missing or not finite: the position of {', '.join(unknown)}"
+        out = (measured + self._high < self._lowest) | (measured + self._low > self._highest)
+        if not out.any():
+            return None
+        i = int(out.argmax())
+        limits = f"{self._lowest[i]:.4g} to {self._highest[i]:.4g}"
+        return f"joint '{self._joints[i]}' is at {measured[i]:.4g}, outside its limits {limits}"
+
+    def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
+        if too_close(moment.velocity, moment.scenes):
+            return self._keep(moment, ("approach",))
+        cut = within_limits(wanted, self._low, self._high)
+        most = self._max_speed * moment.elapsed
+        step = np.minimum(np.maximum(cut, -most), most)
+        measured = self._measured(moment.state)
+        target = self._reachable(measured + step, measured)
+        rules = {
+            "limits": not np.array_equal(cut, wanted),
+            "speed": not np.array_equal(step, cut),
+            "joint limits": not np.array_equal(target, measured + step),
+        }
+        self._sent = target
+        return Command(target - measured, applied(rules), target)
+
+    def rest(self, moment: Moment) -> Command:
+        return self._keep(moment, ())
+
+    def stop(self, elapsed: float) -> Command:
+        return Command(np.zeros(len(self._joints)), (), self._sent)
+
+    def held(self, sent: Command, wanted: np.ndarray) -> bool:
+        return "approach" in sent.limited_by
+
+    def top_speed(self, velocity: np.ndarray) -> float:
+        return _speed(velocity)
+
+    def _keep(self, moment: Moment, limited_by: tuple[str, ...]) -> Command:
+        measured = self._measured(moment.state)
+        self._sent = self._reachable(measured if self._sent is None else self._sent, measured)
+        return Command(self._sent - measured, limited_by, self._sent)
+
+    def _reachable(self, target: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """``target [A]`` no farther than a step from where the joints are, and within their limits."""
+        low = np.maximum(measured + self._low, self._lowest)
+        high = np.minimum(measured + self._high, self._highest)
+        return np.minimum(np.maximum(target, low), high)
+
+    def _measured(self, state: RobotState) -> np.ndarray:
+        """Positions ``[A]`` of the action's joints, NaN where not known."""
+        joints = (state.joints.get(name) for name in self._joints)
+        return np.array([math.nan if joint is None else joint.position for joint in joints])
+
+
+def _bounds(contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """``low [A]`` and ``high [A]`` of the action."""
+    return np.array([f.low for f in contract.action]), np.array([f.high for f in contract.action])
+
+
+def _speed(velocity: np.ndarray) -> float:
+    """Metres a second; infinite where not known."""
+    speed = math.hypot(*velocity)
+    return speed if math.isfinite(speed) else math.inf
