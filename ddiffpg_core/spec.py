@@ -41,11 +41,25 @@ class ActionField:
 
 
 @dataclass(frozen=True)
+class JointLimits:
+    """Where a joint may be told to go: positions from ``low`` to ``high``, in the unit of its action field."""
+
+    joint: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class ActionSpec:
-    """The action vector. ``kind`` is ``base_velocity``, ``joint_position`` or ``joint_effort``."""
+    """The action vector.
+
+    ``kind`` is ``base_velocity``, ``joint_position``, ``joint_position_delta`` (steps from where the joints are
+    measured to be) or ``joint_effort``. ``joint_limits`` has one entry for each joint of such steps.
+    """
 
     kind: str
     fields: tuple[ActionField, ...]
+    joint_limits: tuple[JointLimits, ...] = ()
 
     @property
     def low(self) -> np.ndarray:

@@ -149,7 +149,7 @@ def dense(path: Sequence[Point], step: float) -> np.ndarray:
     """``path`` with points at most ``step`` apart, corners kept: ``[P, 2]``."""
     points = [np.array(path[0], float)]
     for begin, end in zip(path[:-1], path[1:]):
-        count = int(np.ceil(np.hypot(*np.subtract(end, begin)) / step - 1e-9))
+        count = int(np.ceil(np.linalg.norm(np.subtract(end, begin)) / step - 1e-9))
         points += [begin + (np.subtract(end, begin)) * (i + 1) / count for i in range(count)]
     return np.array(points)
 

@@ -6,15 +6,18 @@ import copy
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ddiffpg.contract import Contract, ContractError
+from ddiffpg.policy import Policy
+from tests.robot.joint_policies import arm_contract
 from tests.robot.scripted_policy import MAZE_V1, contract_of
 
 GOOD = json.loads(contract_of(MAZE_V1).to_json())
-OPTIONAL = {"joint", "clearance"}
+OPTIONAL = {"joint", "clearance", "joint_limits"}
 
 
 def places(raw: Any, where: str = "", keys: tuple = ()):
@@ -88,7 +91,8 @@ def test_a_whole_number_must_be_one(number):
 
 
 BAD_VALUES = [
-    (("version",), 2, "version"),
+    (("version",), 3, "version"),
+    (("version",), True, "version"),
     (("version",), None, "version"),
     (("rate_hz",), 0.0, "rate_hz"),
     (("max_steps",), 0, "max_steps"),
@@ -129,6 +133,45 @@ def test_a_value_that_makes_no_sense_is_named(keys, value, field):
     error = fault(changed(keys, value))
     assert error.field == field
     assert repr(field)[1:-1] in str(error) and "expected" in str(error)
+
+
+# ---- what came with version 2 --------------------------------------------------------------------
+
+ARM = json.loads(arm_contract().to_json())
+LIMITS = ARM["joint_limits"]
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "policies").glob("*.onnx"))
+BAD_ARMS = [
+    ({"version": 1}, "observation[0].source"),
+    ({"version": 1, "observation": GOOD["observation"], "path": ["x", "y"]}, "action_kind"),
+    ({"joint_limits": LIMITS[:1]}, "joint_limits"),
+    ({"joint_limits": []}, "joint_limits"),
+    ({"joint_limits": [LIMITS[0], LIMITS[0]]}, "joint_limits"),
+    ({"joint_limits": [*LIMITS, {"joint": "finger", "low": 0.0, "high": 1.0}]}, "joint_limits"),
+    ({"joint_limits": [LIMITS[0], {**LIMITS[1], "low": 2.0}]}, "joint_limits[1].low"),
+    ({"joint_limits": [LIMITS[0], {**LIMITS[1], "speed": 2.0}]}, "joint_limits[1].speed"),
+    ({"action_kind": "joint_effort"}, "joint_limits"),
+    ({"action": [ARM["action"][0], {**ARM["action"][1], "joint": "shoulder"}]}, "action"),
+]
+
+
+def test_an_arm_survives_json():
+    assert Contract.from_json(json.dumps(ARM)) == arm_contract()
+
+
+@pytest.mark.parametrize("changes, field", BAD_ARMS)
+def test_an_arm_that_makes_no_sense_is_named(changes, field):
+    assert fault(json.dumps({**ARM, **changes})).field == field
+
+
+def test_a_file_of_version_1_is_read_and_knows_no_joint_limits():
+    old = {key: value for key, value in GOOD.items() if key != "joint_limits"} | {"version": 1}
+    assert Contract.from_json(json.dumps(old)).joint_limits == ()
+    assert fault(json.dumps({**old, "joint_limits": LIMITS})).field == "joint_limits"
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_policies_that_ship_are_read_whatever_their_version(file):
+    assert Policy.load(file).contract.version in (1, 2)
 
 
 def test_an_unknown_field_is_named_with_the_known_ones():

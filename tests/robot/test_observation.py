@@ -20,14 +20,14 @@ def with_fields(*fields: ObservationField):
 
 
 def full_state(**joints: JointState) -> RobotState:
-    return RobotState(0.0, [1, 2, 3], [0.5, 0.5, -0.5, 0.5], [4, 5, 6], [7, 8, 9], joints)
+    return RobotState(0.0, [1, 2, 3], [0.5, 0.5, -0.5, 0.5], [4, 5, 6], [7, 8, 9], joints, [10, 11, 12], [13, 14, 15])
 
 
 def test_each_source_is_read_from_its_own_place():
     sources = [s for s in OBSERVATION_SOURCES if not s.startswith("joint.")]
     contract = with_fields(*(ObservationField(s, s, "") for s in sources))
     # The orientation turns x to z, y to -x and z to -y: seen from the body, (7, 8, 9) is (9, -7, -8).
-    expected = [1, 2, 3, 0.5, 0.5, -0.5, 0.5, 4, 5, 6, 7, 8, 9, 9, -7, -8]
+    expected = [1, 2, 3, 0.5, 0.5, -0.5, 0.5, 4, 5, 6, 7, 8, 9, 9, -7, -8, 10, 11, 12, 13, 14, 15]
     np.testing.assert_array_equal(observe(contract, full_state()), np.array(expected, np.float32))
 
 

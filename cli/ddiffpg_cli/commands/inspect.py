@@ -56,7 +56,9 @@ def _observation(contract: Any) -> str:
 
 def _action(contract: Any) -> str:
     rows = [(i, f.name, f.joint or "", f.unit, f"{f.low:g}", f"{f.high:g}") for i, f in enumerate(contract.action)]
-    return f"action kind {contract.action_kind}\n" + table(("action", "name", "joint", "unit", "low", "high"), rows)
+    text = f"action kind {contract.action_kind}\n" + table(("action", "name", "joint", "unit", "low", "high"), rows)
+    limits = [(j.joint, f"{j.low:g}", f"{j.high:g}") for j in contract.joint_limits]
+    return text + (f"\n\n{table(('joint', 'lowest', 'highest'), limits)}" if limits else "")
 
 
 def _modes(contract: Any) -> str:

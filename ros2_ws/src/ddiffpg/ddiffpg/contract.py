@@ -12,10 +12,16 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 METADATA_KEY = "ddiffpg.contract"
 
-ACTION_KINDS = ("base_velocity", "joint_position", "joint_effort")
+# What only files of version 2 have: motion of an end effector, steps of joint positions, and their limits.
+_NEW_SOURCES = (
+    *(f"end_effector.position.{axis}" for axis in "xyz"),
+    *(f"end_effector.linear_velocity.{axis}" for axis in "xyz"),
+)
+_NEW_KINDS = ("joint_position_delta",)
+ACTION_KINDS = ("base_velocity", "joint_position", "joint_effort", *_NEW_KINDS)
 OBSERVATION_SOURCES = (
     *(f"odom.position.{axis}" for axis in "xyz"),
     *(f"odom.orientation.{axis}" for axis in "wxyz"),
@@ -24,6 +30,7 @@ OBSERVATION_SOURCES = (
     *(f"odom.body_angular_velocity.{axis}" for axis in "xyz"),
     "joint.position",
     "joint.velocity",
+    *_NEW_SOURCES,
 )
 
 
@@ -63,6 +70,15 @@ class ActionField:
 
 
 @dataclass(frozen=True)
+class JointLimits:
+    """Where a joint may be told to go: positions from ``low`` to ``high``, in the unit of its action field."""
+
+    joint: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Mode:
     """One way to do the task.
 
@@ -95,7 +111,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input."""
+    """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
+
+    ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
+    """
 
     version: int
     task: str
@@ -112,6 +131,7 @@ class Contract:
     denoising_steps: int
     modes: tuple[Mode, ...]
     training: Training
+    joint_limits: tuple[JointLimits, ...] = ()
 
     @property
     def mode_ids(self) -> tuple[int, ...]:
@@ -137,8 +157,8 @@ class Contract:
             raise ContractError("(whole)", text[:60], f"JSON ({error})") from error
         if not isinstance(raw, dict):
             raise ContractError("(whole)", raw, "a JSON object")
-        if raw.get("version") != VERSION:
-            raise ContractError("version", raw.get("version"), f"{VERSION}")
+        if type(raw.get("version")) is not int or not 1 <= raw["version"] <= VERSION:
+            raise ContractError("version", raw.get("version"), f"a whole number from 1 to {VERSION}")
         contract = _build(cls, raw, "")
         _check(contract)
         return contract
@@ -190,12 +210,26 @@ def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
 
 def _check(contract: Contract) -> None:
     """What types alone do not say."""
+    _check_version(contract)
     _check_interface(contract)
     for i, mode in enumerate(contract.modes):
         _check_mode(mode, f"modes[{i}]", len(contract.path))
     ids = contract.mode_ids
     if not ids or len(set(ids)) != len(ids) or min(ids) < 0:
         raise ContractError("modes", ids, "at least one mode, each id unique and not negative")
+
+
+def _check_version(contract: Contract) -> None:
+    """A file says no more than its version has words for."""
+    if contract.version >= 2:
+        return
+    for i, field in enumerate(contract.observation):
+        if field.source in _NEW_SOURCES:
+            raise ContractError(f"observation[{i}].source", field.source, "version 2 of the contract for this source")
+    if contract.action_kind in _NEW_KINDS:
+        raise ContractError("action_kind", contract.action_kind, "version 2 of the contract for this kind")
+    if contract.joint_limits:
+        raise ContractError("joint_limits", contract.joint_limits, "version 2 of the contract for this field")
 
 
 def _check_interface(contract: Contract) -> None:
@@ -231,6 +265,21 @@ def _check_action(contract: Contract) -> None:
         if contract.action_kind.startswith("joint_") != (field.joint is not None):
             raise ContractError(f"action[{i}].joint", field.joint, "a joint's name for joint actions only")
     _check_names("action", [f.name for f in contract.action])
+    _check_joint_limits(contract)
+
+
+def _check_joint_limits(contract: Contract) -> None:
+    for i, limits in enumerate(contract.joint_limits):
+        if limits.low >= limits.high:
+            raise ContractError(f"joint_limits[{i}].low", limits.low, f"less than high ({limits.high})")
+    joints = [f.joint for f in contract.action if f.joint is not None]
+    if len(set(joints)) != len(joints):
+        raise ContractError("action", joints, "each joint once")
+    known, needed = [limits.joint for limits in contract.joint_limits], joints
+    if contract.action_kind != "joint_position_delta":
+        needed = []
+    if sorted(known) != sorted(needed):
+        raise ContractError("joint_limits", known, f"one entry for each of the joints {needed}")
 
 
 def _check_names(field: str, names: list[str]) -> None:

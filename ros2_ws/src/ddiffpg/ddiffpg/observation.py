@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ddiffpg.contract import Contract, ObservationField
+from ddiffpg.contract import Contract, ContractError, ObservationField
 
 UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
 
@@ -46,14 +46,25 @@ class JointState:
     velocity: float = math.nan
 
 
+_LENGTHS = {
+    "position": 3,
+    "orientation": 4,
+    "linear_velocity": 3,
+    "angular_velocity": 3,
+    "end_effector_position": 3,
+    "end_effector_velocity": 3,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class RobotState:
     """What is known of the robot at ``stamp`` (s, the clock of ``Controller.tick``).
 
     ``position`` [3] in m, ``orientation`` [4] a unit quaternion w, x, y, z, ``linear_velocity`` [3] in
     m/s, ``angular_velocity`` [3] in rad/s, all in the fixed odometry frame (velocities too: a message
-    that gives them in the body's frame is turned first). What is missing is NaN. Any sequence of the
-    right length is taken and copied; a wrong length raises ValueError naming it.
+    that gives them in the body's frame is turned first). An arm's ``end_effector_position`` [3] in m and
+    ``end_effector_velocity`` [3] in m/s are in that frame as well. What is missing is NaN. Any sequence
+    of the right length is taken and copied; a wrong length raises ValueError naming it.
     """
 
     stamp: float
@@ -62,9 +73,11 @@ class RobotState:
     linear_velocity: np.ndarray = field(default_factory=lambda: _missing(3))
     angular_velocity: np.ndarray = field(default_factory=lambda: _missing(3))
     joints: Mapping[str, JointState] = field(default_factory=dict)
+    end_effector_position: np.ndarray = field(default_factory=lambda: _missing(3))
+    end_effector_velocity: np.ndarray = field(default_factory=lambda: _missing(3))
 
     def __post_init__(self) -> None:
-        for name, count in (("position", 3), ("orientation", 4), ("linear_velocity", 3), ("angular_velocity", 3)):
+        for name, count in _LENGTHS.items():
             value = np.array(getattr(self, name), float)
             if value.shape != (count,):
                 raise ValueError(f"RobotState.{name} has shape {value.shape}: expected ({count},)")
@@ -108,5 +121,30 @@ def _read(field: ObservationField, state: RobotState) -> float:
 @functools.lru_cache(maxsize=64)
 def _place(source: str) -> tuple[str, int]:
     """``odom.linear_velocity.y`` -> ("linear_velocity", 1)."""
-    _, attribute, axis = source.split(".")
-    return attribute, ("wxyz" if attribute == "orientation" else "xyz").index(axis)
+    body, attribute, axis = source.split(".")
+    index = ("wxyz" if attribute == "orientation" else "xyz").index(axis)
+    return {"position": position_of(body), "linear_velocity": velocity_of(body)}.get(attribute, attribute), index
+
+
+def position_of(body: str) -> str:
+    """The attribute of a state that holds a body's position: of ``odom`` (the base) or ``end_effector``."""
+    return "position" if body == "odom" else "end_effector_position"
+
+
+def velocity_of(body: str) -> str:
+    """As ``position_of``, for the linear velocity."""
+    return "linear_velocity" if body == "odom" else "end_effector_velocity"
+
+
+def path_body(contract: Contract) -> str:
+    """What moves along the ways: ``odom`` or ``end_effector``.
+
+    ContractError where the contract's path is not traced by x, y and, for ways in space, z of one body.
+    """
+    sources = {field.name: field.source for field in contract.observation}
+    traced = [sources[name] for name in contract.path]
+    for body in ("odom", "end_effector"):
+        if len(traced) in (2, 3) and traced == [f"{body}.position.{axis}" for axis in "xyz"[: len(traced)]]:
+            return body
+    expected = "fields with the sources position.x, position.y and perhaps position.z of odom or of end_effector"
+    raise ContractError("path", traced, expected)
