@@ -57,7 +57,7 @@ class GymEnv(gymnasium.Env):
         action = np.asarray(action, float)
         if action.shape != self._low.shape or not np.isfinite(action).all():
             raise ValueError(f"action is {action.tolist()}, expected {len(self._low)} finite numbers")
-        self._data.ctrl[:] = self.task.control(np.clip(action, self._low, self._high)[None])[0]
+        self._data.ctrl[:] = self.task.control(np.clip(action, self._low, self._high)[None], self._data.qpos[None])[0]
         mujoco.mj_step(self._model, self._data, nstep=self.task.substeps)
         self._steps += 1
         qpos = self._data.qpos[None]
