@@ -23,7 +23,7 @@ from ddiffpg_core.run import Evaluator, Run, RunError
 from ddiffpg_core.train import train
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
-from ddiffpg_sim.task import Task
+from ddiffpg_sim.task import PlanarTask, Task
 
 from .errors import BadInput
 
@@ -106,12 +106,13 @@ def evaluator(env: BatchedEnv) -> Evaluator:
 
 
 def draw_world(task: Task, axes: Axes) -> None:
-    """Walls and goals of ``task``, in metres."""
+    """Walls and goals of ``task`` from above, in metres; an arm has no goal in the plane."""
     for wall in task.walls:
         (x, y), (hx, hy) = wall.center, wall.half_size
         axes.add_patch(Rectangle((x - hx, y - hy), 2 * hx, 2 * hy, color="0.75", linewidth=0))
-    for x, y in task.goals:
-        axes.add_patch(Circle((x, y), task.goal_radius, color="tab:green", alpha=0.3, linewidth=0))
+    if isinstance(task, PlanarTask):
+        for x, y in task.goals:
+            axes.add_patch(Circle((x, y), task.goal_radius, color="tab:green", alpha=0.3, linewidth=0))
 
 
 def commit() -> str:
