@@ -38,19 +38,28 @@ def draw_all(agent: DDiffPG, folder: Path, background: Background) -> list[Path]
 
 
 def draw_trajectories(agent: DDiffPG, background: Background, most: int = 40) -> plt.Figure:
-    """The newest successes of each mode, and its prototype as a thick line."""
-    figure, axes = plt.subplots(figsize=(6, 6))
-    background(axes)
-    replay = agent.replay
+    """The newest successes of each mode, and its prototype as a thick line: from above, in space from behind too."""
+    planes = [(0, 1), (1, 2)][: len(agent.spec.path) - 1]
+    figure, grid = plt.subplots(1, len(planes), figsize=(6 * len(planes), 6), squeeze=False)
+    background(grid[0, 0])
+    for axes, plane in zip(grid[0], planes):
+        _draw_ways(agent, axes, plane, most)
+    grid[0, 0].set_title("successes by mode")
+    if agent.bank.modes:
+        grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _draw_ways(agent: DDiffPG, axes: Axes, plane: tuple[int, int], most: int) -> None:
+    """The ways of all modes as they are seen in a ``plane`` of two axes."""
+    replay, columns = agent.replay, list(plane)
     for i, mode in enumerate(agent.bank.modes):
         slots = np.flatnonzero(replay.live & replay.success & (replay.mode == mode.id))
         for slot in slots[np.argsort(replay.born[slots])][-most:]:
-            axes.plot(*replay.path(slot).T[:2], color=COLOURS[i % 10], alpha=0.25, linewidth=0.7)
-        axes.plot(*mode.prototype.T[:2], color=COLOURS[i % 10], linewidth=2.5, label=f"mode {mode.id}")
-    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title="successes by mode")
-    if agent.bank.modes:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+            axes.plot(*replay.path(slot)[:, columns].T, color=COLOURS[i % 10], alpha=0.25, linewidth=0.7)
+        axes.plot(*mode.prototype[:, columns].T, color=COLOURS[i % 10], linewidth=2.5, label=f"mode {mode.id}")
+    horizontal, vertical = ("xyz"[column] for column in plane)
+    axes.set(aspect="equal", xlabel=f"{horizontal} / m", ylabel=f"{vertical} / m")
 
 
 def draw_coverage(agent: DDiffPG, background: Background) -> plt.Figure:
