@@ -7,6 +7,8 @@ VENV ?= .venv
 PYTHON ?=
 PIP_ARGS ?=
 TASK ?= pointmaze-v1
+# settings for the machine; empty: cpu, or those that the run in OUT began with
+PRESET ?=
 OUT ?= runs/$(TASK)
 # the short ones; pointmaze trains for hours
 BENCH ?= sim tick
@@ -26,6 +28,7 @@ help:
 	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
 	@echo "make test [ARGS='-k name']     all tests"
 	@echo "make train TASK=$(TASK)   train on a task, into runs/TASK; run it again to go on after a stop"
+	@echo "                               (PRESET=gpu: with settings for a CUDA device)"
 	@echo "make bench [BENCH=name]        the short benchmarks, or those named (ddiffpg bench lists all)"
 	@echo "make lint                      ruff and pyright"
 	@echo "make clean                     remove $(VENV) and build outputs (not runs/)"
@@ -42,8 +45,8 @@ test:
 
 train:
 	@$(ENSURE) train,export
-	@echo "== $(BIN)/ddiffpg train $(TASK) --out $(OUT) --resume $(ARGS)"
-	@$(BIN)/ddiffpg train $(TASK) --out $(OUT) --resume $(ARGS)
+	@echo "== $(BIN)/ddiffpg train $(TASK) $(if $(PRESET),--preset $(PRESET) )--out $(OUT) --resume $(ARGS)"
+	@$(BIN)/ddiffpg train $(TASK) $(if $(PRESET),--preset $(PRESET) )--out $(OUT) --resume $(ARGS)
 
 bench:
 	@$(ENSURE) dev

@@ -3,9 +3,9 @@
     python benchmarks/pointmaze.py [--tasks pointmaze-v1 ...] [--seeds 0 1 2 3 4] [--jobs 2] [--runs DIR]
     python benchmarks/pointmaze.py --table      # the recorded result as Markdown, measuring nothing
 
-Runs ``ddiffpg train TASK --seed N`` with the preset that users get, one thread a run, ``--jobs`` runs side by
-side, and gathers their reports into ``benchmarks/results/pointmaze.json``. Runs that are there already are taken
-as they are, unfinished ones are resumed: delete the folder to measure anew.
+Runs ``ddiffpg train TASK --seed N`` with the preset that users get by default (``cpu``), one thread a run, ``--jobs``
+runs side by side, and gathers their reports into ``benchmarks/results/pointmaze.json``. Runs that are there already
+are taken as they are, unfinished ones are resumed: delete the folder to measure anew.
 """
 
 from __future__ import annotations

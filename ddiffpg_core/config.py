@@ -1,6 +1,7 @@
 """Every setting of a training run, in one tree of dataclasses; strict YAML in, the same YAML out.
 
-A preset is a YAML file in ``ddiffpg_core/presets``; it names only what differs from the defaults here.
+A preset is a YAML file in ``ddiffpg_core/presets`` and says what a kind of machine asks for. What a task asks for is in
+``presets/tasks``, in sections: ``any`` holds under every preset, one named like a preset under that preset only.
 """
 
 from __future__ import annotations
@@ -151,16 +152,42 @@ class Config:
 
 def presets() -> list[str]:
     """Names of the presets that ship."""
-    folder = resources.files("ddiffpg_core") / "presets"
-    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return _yaml_files("presets")
 
 
-def load_preset(name: str) -> Config:
-    """A preset by name; ConfigError naming the known ones where there is none."""
+def tasks_with_settings() -> list[str]:
+    """Names of the tasks that ask for anything beyond a preset."""
+    return _yaml_files("presets/tasks")
+
+
+def load_preset(name: str, task: str | None = None) -> Config:
+    """What the machine asks for, then what ``task`` asks for on any, then what it asks for on this one.
+
+    A task without a file of its own asks for nothing. Raises ConfigError where there is no such preset, naming the
+    known ones.
+    """
     if name not in presets():
         raise ConfigError(f"preset '{name}' does not exist (known: {', '.join(presets())})")
-    text = (resources.files("ddiffpg_core") / "presets" / f"{name}.yaml").read_text()
-    return _merge(Config(), _yaml(text, f"preset {name}"), f"preset {name}")
+    folder = resources.files("ddiffpg_core") / "presets"
+    where = f"preset {name}"
+    config = _merge(Config(), _yaml((folder / f"{name}.yaml").read_text(), where), where)
+    if task in tasks_with_settings():
+        config = for_task(config, (folder / "tasks" / f"{task}.yaml").read_text(), name, f"settings of task {task}")
+    return config
+
+
+def for_task(base: Config, text: str, preset: str, where: str) -> Config:
+    """``base`` with what a task's YAML asks for under ``preset``; the sections for other presets are checked too."""
+    sections, known = _yaml(text, where), ("any", *presets())
+    if not isinstance(sections, dict):
+        raise ConfigError(f"{where}: expected sections ({', '.join(known)}), not {sections!r}")
+    for name in sections:
+        if name not in known:
+            raise ConfigError(f"{where}: unknown section '{name}' (known: {', '.join(known)})")
+    for name in (n for n in known if n in sections):
+        merged = _merge(base, sections[name], f"{where}: {name}")
+        base = merged if name in ("any", preset) else base
+    return base
 
 
 def load_file(path: Path, base: Config) -> Config:
@@ -199,6 +226,11 @@ def from_dict(raw: dict[str, Any], where: str) -> Config:
 def dump(config: Config) -> str:
     """The whole tree as YAML."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def _yaml_files(folder: str) -> list[str]:
+    inside = (resources.files("ddiffpg_core") / folder).iterdir()
+    return sorted(p.name.removesuffix(".yaml") for p in inside if p.name.endswith(".yaml"))
 
 
 def _yaml(text: str, where: str) -> Any:

@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
+import torch
+
 from ddiffpg_cli.main import main
 from tests.test_cli import PATHS, one_line
 
@@ -111,7 +113,7 @@ def test_an_existing_run_is_not_overwritten(finished: Path, capsys: pytest.Captu
     ("flags", "named"),
     [
         (["--seed", "4"], "seed was 3"),
-        (["--preset", "pointmaze-v1"], "train.iterations was 120"),
+        (["--preset", "cpu"], "train.iterations was 120"),
         ([*SETTINGS, "--set", "critic.gamma=0.9"], "critic.gamma was"),
     ],
 )
@@ -125,7 +127,8 @@ def test_resume_with_other_settings(
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--preset", "nonsense"], "nonsense"),
+        (["--preset", "nonsense"], "known: cpu, gpu, quick"),
+        (["--preset", "pointmaze-v1"], "known: cpu, gpu, quick"),
         (["--set", "critic.gama=0.9"], "gama"),
         (["--set", "critic.gamma=high"], "gamma"),
         (["--set", "nonsense"], "nonsense"),
@@ -139,6 +142,23 @@ def test_wrong_settings_leave_no_directory(
     assert train(tmp_path / "run", *flags) == 2
     assert named in one_line(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "--preset", "gpu") == 2
+    text = one_line(capsys)
+    assert "train.device is 'cuda'" in text
+    assert "--preset cpu" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_memory_that_does_not_hold_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", *SETTINGS, "--set", "replay.trajectories=100000000000") == 1
+    text = one_line(capsys)
+    assert "the memory of cpu is full" in text
+    for setting in ("critic.batch_size (32)", "train.num_envs (16)", "replay.trajectories (100000000000)"):
+        assert setting in text
 
 
 def test_unknown_key_in_a_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

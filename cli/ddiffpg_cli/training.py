@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.task import PlanarTask, Task
 
-from .errors import BadInput
+from .errors import BadInput, Failed
 
 EVALUATION_ENVS = 200
 
@@ -67,6 +67,7 @@ def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
     run.on_progress = on_progress
     begun = run.iteration
     with ExitStack() as opened:
+        opened.enter_context(naming_what_fills_memory(config))
         env = opened.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
         evaluation_env = opened.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
         agent = DDiffPG(task.spec, config, run.seed)
@@ -105,6 +106,23 @@ def evaluator(env: BatchedEnv) -> Evaluator:
     return evaluate_policy
 
 
+@contextmanager
+def naming_what_fills_memory(config: Config) -> Iterator[None]:
+    """Where memory does not hold the run, raise Failed with the settings that ask for the most of it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # Where the CPU's memory is full torch raises a plain RuntimeError, with its allocator's name in the text.
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+        if not full:
+            raise
+        raise Failed(
+            f"the memory of {config.train.device} is full: begin a new run with a lower critic.batch_size "
+            f"({config.critic.batch_size}), train.num_envs ({config.train.num_envs}) or replay.trajectories "
+            f"({config.replay.trajectories}), for example --set replay.trajectories={config.replay.trajectories // 2}"
+        ) from error
+
+
 def draw_world(task: Task, axes: Axes) -> None:
     """Walls and goals of ``task`` from above, in metres; an arm has no goal in the plane."""
     for wall in task.walls:
@@ -131,4 +149,5 @@ def _check_device(config: Config) -> None:
         torch.empty(1, device=config.train.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise BadInput(f"train.device is {config.train.device!r}: torch cannot use it ({reason})") from error
+        raise BadInput(f"train.device is {config.train.device!r}: torch cannot use it ({reason}); "
+                       "choose --preset cpu, or --set train.device=cpu") from error

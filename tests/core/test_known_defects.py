@@ -29,7 +29,7 @@ from ddiffpg_core import clustering
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import load, save
 from ddiffpg_core.clustering import PathLibrary
-from ddiffpg_core.config import Config, ConfigError, ModesConfig, load_preset, override
+from ddiffpg_core.config import Config, ConfigError, ModesConfig, load_preset, override, presets
 from ddiffpg_core.critic import project
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
@@ -44,10 +44,11 @@ SMALL = override(Config(), [
 # ---- the atoms end below what goals pay ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("preset", presets())
 @pytest.mark.parametrize("task", tasks.names())
-def test_every_tasks_rewards_are_inside_the_atoms_of_its_preset(task):
+def test_every_tasks_rewards_are_inside_the_atoms_of_every_preset(task, preset):
     maze = tasks.make(task)
-    config = load_preset(task).critic
+    config = load_preset(preset, task).critic
     there, _ = maze.start(np.random.default_rng(0), len(maze.goals) + 1)
     there[:-1, :2] = maze.goals
     *paid, nothing = maze.reward(there).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddiffpg_core.config import Config, NoveltyConfig, load_preset, presets
+from ddiffpg_core.config import NoveltyConfig, load_preset, presets, tasks_with_settings
 from ddiffpg_core.novelty import Novelty
 
 CONFIG = NoveltyConfig(hidden=(16,), features=8, learning_rate=1e-2, scale=0.01, clip=5.0)
@@ -56,9 +56,10 @@ def test_reward_is_bounded_by_clip_and_scale():
     assert float(n.reward(torch.zeros(10, 4), torch.randn(10, 4) * 100).max()) <= 5.0 * 0.01 + 1e-9
 
 
-@pytest.mark.parametrize("preset", [None, *presets()])
-def test_the_discounted_sum_stays_inside_the_atoms(preset):
+@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("task", [None, *tasks_with_settings()])
+def test_the_discounted_sum_stays_inside_the_atoms(preset, task):
     # the most that one step pays, for ever: clip * scale / (1 - gamma)
-    config = Config() if preset is None else load_preset(preset)
+    config = load_preset(preset, task)
     most = config.novelty.clip * config.novelty.scale / (1.0 - config.critic.gamma)
     assert most <= config.critic.value_max

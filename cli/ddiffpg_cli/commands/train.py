@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ddiffpg_core.evaluate import Report
     from ddiffpg_core.run import Run
 
+PRESET = "cpu"
 HELP = {"train": "learn a task: finds its modes by itself; writes checkpoints, logs and pictures into a run directory"}
 
 
@@ -24,7 +25,10 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="one of those that ddiffpg tasks lists")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
     parser.add_argument("--seed", type=not_negative, metavar="N", help="seed of all randomness (default 0)")
-    parser.add_argument("--preset", metavar="NAME", help="settings that ship (default: those of the task's name)")
+    parser.add_argument(
+        "--preset", metavar="NAME",
+        help=f"settings for the machine: cpu, gpu, or quick, a run of seconds that learns little (default {PRESET})",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings that differ from the preset")
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE",
@@ -68,13 +72,10 @@ def _train(training: Run) -> Report:
 
 
 def _settings(args: argparse.Namespace) -> Config:
-    """Preset, then file, then single settings; each wins over the one before."""
+    """Preset and task, then file, then single settings; each wins over the one before."""
     from ddiffpg_core import config
 
-    if args.preset is None and args.task not in config.presets():
-        known = ", ".join(config.presets())
-        raise BadInput(f"--preset is needed: task {args.task!r} has none of its own (known: {known})")
-    settings = config.load_preset(args.preset or args.task)
+    settings = config.load_preset(args.preset or PRESET, args.task)
     if args.config is not None:
         settings = config.load_file(existing_file(args.config, "--config"), settings)
     return config.override(settings, args.overrides)
