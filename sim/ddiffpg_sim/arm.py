@@ -179,10 +179,8 @@ class ArmTask:
 
     def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """``obs [N, 6 + J]``: the tip's position and velocity, then how far the scene's joints are."""
-        frames = panda.forward(qpos[:, :ARM], self.base, self.tool)
-        return np.concatenate(
-            [frames.tip, frames.velocity(qvel[:, :ARM]), qpos[:, ARM:]], axis=1, dtype=np.float32
-        )  # fmt: skip
+        frames = self._frames(qpos[:, :ARM])
+        return np.concatenate([frames.tip, frames.velocity(qvel[:, :ARM]), qpos[:, ARM:]], axis=1, dtype=np.float32)
 
     def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
         """Where the joints shall go: a step from where they are, not beyond their limits. ``[N, 7]`` rad."""
@@ -190,7 +188,7 @@ class ArmTask:
 
     def robot_state(self, stamp: float, qpos: np.ndarray, qvel: np.ndarray) -> RobotState:
         """The base stands still; the joints of the scene are reported like the arm's own."""
-        frames = panda.forward(qpos[None, :ARM], self.base, self.tool)
+        frames = self._frames(qpos[None, :ARM])
         names = (*panda.JOINTS, *(joint.name for joint in self.scene_joints))
         return RobotState(
             stamp=stamp,
@@ -205,7 +203,11 @@ class ArmTask:
 
     def tip(self, qpos: np.ndarray) -> np.ndarray:
         """Where the tip is: ``[N, 3]`` m."""
-        return panda.forward(qpos[:, :ARM], self.base, self.tool).tip
+        return self._frames(qpos[:, :ARM]).tip
+
+    @cached_property
+    def _frames(self) -> panda.Kinematics:
+        return panda.Kinematics(self.base, self.tool)
 
     def success(self, qpos: np.ndarray) -> np.ndarray:
         return self.done(self.tip(qpos), qpos[:, ARM:])

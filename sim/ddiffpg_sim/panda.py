@@ -22,9 +22,9 @@ VELOCITY = np.array([2.175] * 4 + [2.61] * 3)  # rad/s
 TORQUE = np.array([87.0] * 4 + [12.0] * 3)  # N m
 FLANGE_TO_TCP = 0.1034  # m; the tool centre point lies between the finger tips
 
-# Modified Denavit-Hartenberg: a and alpha of the link before, d of this one (m, rad).
+# Modified Denavit-Hartenberg: a (m) and alpha (quarter turns) of the link before, d of this one (m).
 _A = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)
-_ALPHA = tuple(math.radians(degrees) for degrees in (0, -90, 90, 90, -90, 90, 90))
+_ALPHA = (0, -1, 1, 1, -1, 1, 1)
 _D = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)
 FLANGE = 0.107  # m from the last joint's frame, along its axis
 
@@ -93,8 +93,24 @@ class Frames:
 
     def velocity(self, qvel: np.ndarray) -> np.ndarray:
         """Of the tip, for joint velocities ``qvel [N, 7]`` (rad/s): ``[N, 3]`` m/s."""
-        arms = np.cross(self.axes, self.tip[:, None] - self.origins)
-        return np.einsum("nji,nj->ni", arms, qvel)
+        turning = (self.axes * qvel[:, :, None]).transpose(0, 2, 1)
+        m = turning @ (self.tip[:, None] - self.origins)  # the cross products, summed over the joints: m - m^T
+        return np.stack([m[:, 1, 2] - m[:, 2, 1], m[:, 2, 0] - m[:, 0, 2], m[:, 0, 1] - m[:, 1, 0]], axis=1)
+
+
+class Kinematics:
+    """Forward kinematics that remembers the last answer: one step of a task asks for the same joints several times."""
+
+    def __init__(self, base: Vector, tool: float) -> None:
+        self._base, self._tool = base, tool
+        self._last = np.empty((0, len(JOINTS)))
+        self._frames = forward(self._last, base, tool)
+
+    def __call__(self, qpos: np.ndarray) -> Frames:
+        """As ``forward``."""
+        if not np.array_equal(qpos, self._last):
+            self._last, self._frames = qpos.copy(), forward(qpos, self._base, self._tool)
+        return self._frames
 
 
 def forward(qpos: np.ndarray, base: Vector, tool: float = FLANGE_TO_TCP) -> Frames:
@@ -102,13 +118,13 @@ def forward(qpos: np.ndarray, base: Vector, tool: float = FLANGE_TO_TCP) -> Fram
 
     The tip is ``tool`` metres beyond the flange, along the last joint's axis.
     """
-    x, y, z = (np.tile(axis, (len(qpos), 1)) for axis in np.eye(3))
-    origin = np.tile(np.array(base, float), (len(qpos), 1))
+    x, y, z, origin = (np.broadcast_to(v, (len(qpos), 3)) for v in (*np.eye(3), np.array(base, float)))
     cos, sin = np.cos(qpos), np.sin(qpos)
     origins, axes = np.empty((len(qpos), 7, 3)), np.empty((len(qpos), 7, 3))
     for i, (a, alpha, d) in enumerate(zip(_A, _ALPHA, _D)):
-        y, z = math.cos(alpha) * y + math.sin(alpha) * z, math.cos(alpha) * z - math.sin(alpha) * y
-        origin = origin + a * x + d * z
+        y, z = (alpha * z, -alpha * y) if alpha else (y, z)
+        if a or d:
+            origin = origin + a * x + d * z
         c, s = cos[:, i, None], sin[:, i, None]
         x, y = c * x + s * y, c * y - s * x
         origins[:, i], axes[:, i] = origin, z
@@ -147,8 +163,8 @@ def _link_xml(i: int, inside: str) -> str:
     """Link ``i`` from 0, with its joint. What holds up its weight counts among the torque that the motor can give."""
     own = _parts_xml(LINKS[i], "shoulder" if i == 0 else "panda")
     alpha = _ALPHA[i]
-    place = (_A[i], -math.sin(alpha) * _D[i], math.cos(alpha) * _D[i])
-    turn = (math.cos(alpha / 2), math.sin(alpha / 2), 0.0, 0.0)
+    place = (_A[i], -alpha * _D[i], 0.0 if alpha else _D[i])
+    turn = (math.cos(alpha * math.pi / 4), math.sin(alpha * math.pi / 4), 0.0, 0.0)
     return (
         f'<body name="link{i + 1}" pos="{_text(place)}" quat="{_text(turn)}" gravcomp="1">'
         f'<joint name="{JOINTS[i]}" range="{LOW[i]} {HIGH[i]}" armature="{ARMATURE[i]}" actuatorgravcomp="true" '
