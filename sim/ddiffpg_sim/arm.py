@@ -103,8 +103,12 @@ class ArmTask:
     substeps: int = 4
     robot_radius: float = 0.05
 
-    @cached_property
+    @property
     def spec(self) -> TaskSpec:
+        return self._spec
+
+    @cached_property
+    def _spec(self) -> TaskSpec:
         return TaskSpec(
             name=self.name,
             robot="panda",

@@ -7,8 +7,6 @@ are chosen here: how wide a hole is, how deep a drawer, what a cabinet looks lik
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import cast
 
 import numpy as np
 
@@ -121,6 +119,7 @@ def _cabinet() -> ArmTask:
 
     The right half is open. A rail parts its opening: the edge is reached below it or above.
     """
+
     def way(height: str, z: float) -> Way:
         points = ((-0.505, -0.08, 0.327), (-0.45, -0.05, z), (-0.3, -0.03, z), (-0.3, 0.14, z), (-0.52, 0.18, z))
         return Way(f"{height} the rail", 0, points)
@@ -145,11 +144,9 @@ def _cabinet() -> ArmTask:
     )
 
 
-_BUILDERS = {"panda-reach": _reach, "panda-peg": _peg, "panda-drawer": _drawer, "panda-cabinet": _cabinet}
-
-
-def _get(name: str) -> Task:
-    return cast(Task, _BUILDERS[name]())  # to everyone but a type checker a cached property is a property
-
-
-TASKS: dict[str, Callable[[], Task]] = {name: partial(_get, name) for name in _BUILDERS}
+TASKS: dict[str, Callable[[], Task]] = {
+    "panda-reach": _reach,
+    "panda-peg": _peg,
+    "panda-drawer": _drawer,
+    "panda-cabinet": _cabinet,
+}
