@@ -39,26 +39,40 @@ def draw_all(agent: Agent, folder: Path, background: Background) -> list[Path]:
 
 
 def draw_trajectories(agent: Agent, background: Background) -> plt.Figure:
-    """The newest successes of each mode, and its prototype as a thick line; without modes the newest of all."""
-    figure, axes = plt.subplots(figsize=(6, 6))
-    background(axes)
-    success = agent.replay.live & agent.replay.success
-    for i, mode in enumerate(agent.modes):
-        _draw_newest(axes, agent.replay, success & (agent.replay.mode == mode.id), COLOURS[i % 10])
-        axes.plot(*mode.prototype.T[:2], color=COLOURS[i % 10], linewidth=2.5, label=f"mode {mode.id}")
+    """The newest successes of each mode, and its prototype as a thick line; without modes the newest of all.
+
+    From above, and ways in space from behind too.
+    """
+    planes = [(0, 1), (1, 2)][: len(agent.spec.path) - 1]
+    figure, grid = plt.subplots(1, len(planes), figsize=(6 * len(planes), 6), squeeze=False)
+    background(grid[0, 0])
+    for axes, plane in zip(grid[0], planes):
+        _draw_ways(agent, axes, plane)
+    grid[0, 0].set_title("successes by mode" if agent.modes else "successes")
     if agent.modes:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    else:
-        _draw_newest(axes, agent.replay, success, COLOURS[0])
-    axes.set(aspect="equal", xlabel="x / m", ylabel="y / m", title="successes by mode" if agent.modes else "successes")
+        grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _draw_newest(axes: Axes, replay: Replay, chosen: np.ndarray, colour: tuple, most: int = 40) -> None:
-    """The newest trajectories among ``chosen [S]``."""
+def _draw_ways(agent: Agent, axes: Axes, plane: tuple[int, int]) -> None:
+    """The ways of all modes as they are seen in a ``plane`` of two axes."""
+    replay, columns = agent.replay, list(plane)
+    success = replay.live & replay.success
+    for i, mode in enumerate(agent.modes):
+        _draw_newest(axes, replay, success & (replay.mode == mode.id), columns, COLOURS[i % 10])
+        axes.plot(*mode.prototype[:, columns].T, color=COLOURS[i % 10], linewidth=2.5, label=f"mode {mode.id}")
+    if not agent.modes:
+        _draw_newest(axes, replay, success, columns, COLOURS[0])
+    horizontal, vertical = ("xyz"[column] for column in plane)
+    axes.set(aspect="equal", xlabel=f"{horizontal} / m", ylabel=f"{vertical} / m")
+
+
+def _draw_newest(axes: Axes, replay: Replay, chosen: np.ndarray, columns: list[int], colour: tuple,
+                 most: int = 40) -> None:
+    """The newest trajectories among ``chosen [S]``, in the plane of two ``columns`` of their paths."""
     slots = np.flatnonzero(chosen)
     for slot in slots[np.argsort(replay.born[slots])][-most:]:
-        axes.plot(*replay.path(slot).T[:2], color=colour, alpha=0.25, linewidth=0.7)
+        axes.plot(*replay.path(slot)[:, columns].T, color=colour, alpha=0.25, linewidth=0.7)
 
 
 def draw_coverage(agent: Agent, background: Background) -> plt.Figure:

@@ -24,7 +24,7 @@ from ddiffpg_core.run import Evaluator, Run, RunError
 from ddiffpg_core.train import train
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
-from ddiffpg_sim.task import Task
+from ddiffpg_sim.task import PlanarTask, Task
 
 from .errors import BadInput, Failed
 
@@ -132,13 +132,31 @@ def naming_what_fills_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def naming_what_fills_memory(config: Config) -> Iterator[None]:
+    """Where memory does not hold the run, raise Failed with the settings that ask for the most of it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # Where the CPU's memory is full torch raises a plain RuntimeError, with its allocator's name in the text.
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+        if not full:
+            raise
+        raise Failed(
+            f"the memory of {config.train.device} is full: begin a new run with a lower critic.batch_size "
+            f"({config.critic.batch_size}), train.num_envs ({config.train.num_envs}) or replay.trajectories "
+            f"({config.replay.trajectories}), for example --set replay.trajectories={config.replay.trajectories // 2}"
+        ) from error
+
+
 def draw_world(task: Task, axes: Axes) -> None:
-    """Walls and goals of ``task``, in metres."""
+    """Walls and goals of ``task`` from above, in metres; an arm has no goal in the plane."""
     for wall in task.walls:
         (x, y), (hx, hy) = wall.center, wall.half_size
         axes.add_patch(Rectangle((x - hx, y - hy), 2 * hx, 2 * hy, color="0.75", linewidth=0))
-    for x, y in task.goals:
-        axes.add_patch(Circle((x, y), task.goal_radius, color="tab:green", alpha=0.3, linewidth=0))
+    if isinstance(task, PlanarTask):
+        for x, y in task.goals:
+            axes.add_patch(Circle((x, y), task.goal_radius, color="tab:green", alpha=0.3, linewidth=0))
 
 
 def commit() -> str:

@@ -136,7 +136,7 @@ class AntMaze(MazeTask):
         qpos[:, 7:] += rng.uniform(-self.joint_spread, self.joint_spread, (count, len(JOINTS)))
         return qpos, np.zeros((count, 14))
 
-    def control(self, action: np.ndarray) -> np.ndarray:
+    def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
         """Torques in N m as shares of what the motors give: ``[N, 8]``."""
         return action / GEAR
 

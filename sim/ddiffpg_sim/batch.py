@@ -135,7 +135,7 @@ class BatchedEnv:
         return np.clip(action, self._low, self._high)
 
     def _advance(self, action: np.ndarray) -> None:
-        self._control[:] = self.task.control(action)[:, None, :]
+        self._control[:] = self.task.control(action, self._qpos)[:, None, :]
         self._rollout.rollout(
             self._models,
             self._data,

@@ -21,7 +21,8 @@ from PIL import Image
 
 from .obstacles import World
 from .render import Line, Scene, draw, with_caption
-from .task import Task
+from .sketch import AZIMUTH, ELEVATION, SketchCanvas, first_pose
+from .task import PlanarTask, Task
 
 BACKENDS = ("egl", "osmesa")
 _TRY_SECONDS = 60.0
@@ -39,7 +40,7 @@ class Canvas(Protocol):
 
 
 class FlatCanvas:
-    """From above, with Pillow: works everywhere."""
+    """From above, with Pillow: works everywhere, for robots on a floor."""
 
     name = "pillow"
 
@@ -51,6 +52,11 @@ class FlatCanvas:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def flat_canvas(task: Task, pixels: int) -> FlatCanvas | SketchCanvas:
+    """What draws ``task`` with Pillow alone: a floor from above, an arm in three dimensions."""
+    return FlatCanvas(task, pixels) if isinstance(task, PlanarTask) else SketchCanvas(task, pixels)
 
 
 class SolidCanvas:
@@ -65,14 +71,16 @@ class SolidCanvas:
         self._world = World(task)
         self._context = importlib.import_module(f"mujoco.{backend}").GLContext(pixels, pixels)
         self._context.make_current()
-        self._camera = _camera(self._world.model)
+        self._camera = _camera(self._world.model, isinstance(task, PlanarTask))
         self._use_model()
 
     def draw(self, scene: Scene) -> Image.Image:
         if self._world.replace(scene.obstacles):
             self._use_model()
         self._world.write_poses(self._data)
-        if scene.robot is not None:
+        if scene.qpos is not None:
+            self._data.qpos[:] = scene.qpos
+        elif scene.robot is not None:
             self._data.qpos[:2] = scene.robot
         mujoco.mj_forward(self._world.model, self._data)
         mujoco.mjv_updateScene(
@@ -96,6 +104,8 @@ class SolidCanvas:
     def _use_model(self) -> None:
         model = self._world.model
         self._data = mujoco.MjData(model)
+        if not isinstance(self._task, PlanarTask):
+            self._data.qpos[:] = first_pose(self._task)
         self._scene = mujoco.MjvScene(model, _GEOMETRIES)
         self._gl = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._gl)
@@ -139,25 +149,27 @@ def open_canvas(task: Task, pixels: int = 480, kind: str = "auto", say: Callable
     backend = next((b for b in tried if works(b)), None)
     if backend is None and kind in BACKENDS:
         raise RuntimeError(f"MuJoCo cannot draw over {kind} on this machine")
-    canvas = FlatCanvas(task, pixels) if backend is None else SolidCanvas(task, pixels, backend)
+    canvas = flat_canvas(task, pixels) if backend is None else SolidCanvas(task, pixels, backend)
     failed = f" (MuJoCo draws over none of {', '.join(tried)} here)" if tried and backend is None else ""
     say(f"drawing with {canvas.name}{failed}")
     return canvas
 
 
-def _camera(model: mujoco.MjModel) -> mujoco.MjvCamera:
+def _camera(model: mujoco.MjModel, from_above: bool) -> mujoco.MjvCamera:
     camera = mujoco.MjvCamera()
     camera.type = mujoco.mjtCamera.mjCAMERA_FREE
     camera.lookat[:] = model.stat.center
     camera.distance = 2.9 * model.stat.extent
-    camera.azimuth, camera.elevation = 90, -65
+    camera.azimuth, camera.elevation = (90, -65) if from_above else (AZIMUTH, ELEVATION)
     return camera
 
 
 def _add_line(scene: mujoco.MjvScene, line: Line) -> None:
-    """As a chain of capsules a little above the floor; what does not fit is left out."""
+    """As a chain of capsules, in the plane a little above the floor; what does not fit is left out."""
     rgba = np.array([*line.color, 255], np.float32) / 255
-    points = np.column_stack([np.asarray(line.points, float), np.full(len(line.points), line.width)])
+    points = np.asarray(line.points, float)
+    if points.shape[1] == 2:
+        points = np.column_stack([points, np.full(len(points), line.width)])
     for start, end in zip(points[:-1], points[1:], strict=True):
         if scene.ngeom >= scene.maxgeom:
             return

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium import spaces
 
 from . import tasks
-from .render import Scene, draw
+from .gl import flat_canvas
+from .render import Scene
 
 PIXELS = 480
 
@@ -35,7 +36,9 @@ class GymEnv(gymnasium.Env):
             raise ValueError(f"render_mode is {render_mode!r}, expected None or 'rgb_array'")
         self.task = tasks.make(task)
         self.render_mode = render_mode
+        self._canvas = flat_canvas(self.task, PIXELS)
         spec = self.task.spec
+        self.metadata = {**self.metadata, "render_fps": round(spec.rate_hz)}
         self.observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float32)
         self._low, self._high = spec.action.low, spec.action.high
         self.action_space = spaces.Box(self._low, self._high, dtype=np.float32)
@@ -57,7 +60,7 @@ class GymEnv(gymnasium.Env):
         action = np.asarray(action, float)
         if action.shape != self._low.shape or not np.isfinite(action).all():
             raise ValueError(f"action is {action.tolist()}, expected {len(self._low)} finite numbers")
-        self._data.ctrl[:] = self.task.control(np.clip(action, self._low, self._high)[None])[0]
+        self._data.ctrl[:] = self.task.control(np.clip(action, self._low, self._high)[None], self._data.qpos[None])[0]
         mujoco.mj_step(self._model, self._data, nstep=self.task.substeps)
         self._steps += 1
         qpos = self._data.qpos[None]
@@ -66,11 +69,12 @@ class GymEnv(gymnasium.Env):
         return self._observe(), float(self.task.reward(qpos)[0]), success, truncated, {"success": success}
 
     def render(self) -> np.ndarray | None:
-        """The world from above, ``[H, W, 3]`` uint8, where ``render_mode`` asks for it."""
+        """The world, ``[H, W, 3]`` uint8, where ``render_mode`` asks for it: a floor from above, an arm at a slant."""
         if self.render_mode is None:
             return None
         state = self.task.robot_state(self._data.time, self._data.qpos, self._data.qvel)
-        return np.asarray(draw(self.task, Scene(robot=(state.position[0], state.position[1])), PIXELS))
+        scene = Scene(robot=(state.position[0], state.position[1]), qpos=self._data.qpos)
+        return np.asarray(self._canvas.draw(scene))
 
     def _observe(self) -> np.ndarray:
         return self.task.observe(self._data.qpos[None], self._data.qvel[None])[0]

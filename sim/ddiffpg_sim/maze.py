@@ -7,7 +7,7 @@ starts, G are goals, 1 is wall.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -204,6 +204,12 @@ class MazeTask:
         """``obs [N, nq + nv]``: MuJoCo's positions and velocities as they are."""
         return np.concatenate([qpos, qvel], axis=1, dtype=np.float32)
 
+    def standing(self, obstacle: Obstacle) -> Obstacle:
+        """The robot moves in the plane: an obstacle blocks by what it covers of the floor, as high as the walls."""
+        half = self.wall_height / 2
+        center, half_size = (*obstacle.center[:2], half), (*obstacle.half_size[:2], half)
+        return replace(obstacle, center=center, half_size=half_size)
+
     def place_fields(self) -> tuple[ObservationField, ObservationField]:
         """x and y, by the size of the maze."""
         (x, y), (half_x, half_y) = self.maze.center, self.maze.half_extent
@@ -222,7 +228,7 @@ class MazeTask:
             extent=max(self.maze.half_extent),
             goals=self.maze.goals_xml(self.goal_radius),
             walls=self.maze.walls_xml(self.wall_height),
-            obstacles=obstacles_xml(obstacles, self.wall_height),
+            obstacles=obstacles_xml([self.standing(o) for o in obstacles]),
             **own,
         )
 

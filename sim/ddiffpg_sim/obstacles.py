@@ -27,8 +27,8 @@ class Obstacle:
     """Something in the way. Metres and radians.
 
     ``shape`` is "box" or "cylinder", ``center`` (x, y, z), ``half_size`` (x, y, z) of a box or
-    (radius, radius, half height) of a cylinder, ``yaw`` about z. The robots here move in the plane:
-    an obstacle blocks by what it covers of the floor, at whatever height it is.
+    (radius, radius, half height) of a cylinder, ``yaw`` about z. For a robot on a floor it blocks by
+    what it covers of that, at whatever height it is; for an arm it is where it is (``Task.standing``).
     Raises ValueError where a value makes no sense.
     """
 
@@ -64,19 +64,18 @@ class Obstacle:
         return cls(plain["id"], plain["shape"], tuple(plain["center"]), tuple(plain["half_size"]), plain["yaw"])
 
 
-def obstacles_xml(obstacles: Sequence[Obstacle], wall_height: float) -> str:
+def obstacles_xml(obstacles: Sequence[Obstacle]) -> str:
     """The obstacles as MJCF, for a task's model: bodies and geometries ``obstacle0``, ``obstacle1``, ..."""
-    half = wall_height / 2
     return "\n    ".join(
         f'<body name="obstacle{i}" mocap="true">'
-        f'<geom name="obstacle{i}" class="obstacle" type="{o.shape}" size="{_size(o, half)}"/></body>'
+        f'<geom name="obstacle{i}" class="obstacle" type="{o.shape}" size="{_size(o)}"/></body>'
         for i, o in enumerate(obstacles)
     )
 
 
-def _size(obstacle: Obstacle, half_height: float) -> str:
-    x, y, _ = obstacle.half_size
-    return f"{x} {y} {half_height}" if obstacle.shape == "box" else f"{x} {half_height}"
+def _size(obstacle: Obstacle) -> str:
+    x, y, z = obstacle.half_size
+    return f"{x} {y} {z}" if obstacle.shape == "box" else f"{x} {z}"
 
 
 class World:
@@ -121,5 +120,5 @@ class World:
     def _place(self) -> None:
         for i, obstacle in enumerate(self._obstacles):
             body = self.model.body(f"obstacle{i}").id
-            self.model.body_pos[body] = (*obstacle.center[:2], self._task.wall_height / 2)
+            self.model.body_pos[body] = self._task.standing(obstacle).center
             self.model.body_quat[body] = (math.cos(obstacle.yaw / 2), 0.0, 0.0, math.sin(obstacle.yaw / 2))

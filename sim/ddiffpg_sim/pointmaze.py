@@ -103,7 +103,7 @@ class PointMaze(MazeTask):
         """At rest near the origin: ``qpos [count, 2]``, ``qvel [count, 2]``."""
         return rng.uniform(-self.start_spread, self.start_spread, (count, 2)), np.zeros((count, 2))
 
-    def control(self, action: np.ndarray) -> np.ndarray:
+    def control(self, action: np.ndarray, qpos: np.ndarray) -> np.ndarray:
         """The servo takes the velocity as it is: ``[N, 2]``."""
         return action
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .obstacles import Obstacle
-from .task import Task
+from .task import PlanarTask, Task, planar
 
 Color = tuple[int, int, int]
 
@@ -47,7 +47,7 @@ def mode_color(mode_id: int) -> Color:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """``points [P, 2]`` in metres, drawn ``width`` metres wide."""
+    """``points [P, 2]``, for an arm ``[P, 3]``, in metres, drawn ``width`` metres wide."""
 
     points: np.ndarray
     color: Color = TRAIL
@@ -56,17 +56,25 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is drawn over a task's walls and goals: lines first, then obstacles, then the robot (x, y)."""
+    """What is drawn over a task's walls and goals: lines first, then obstacles, then the robot (x, y).
+
+    ``qpos [nq]`` are the positions of all joints, for pictures in three dimensions: an arm is drawn by them.
+    """
 
     robot: tuple[float, float] | None = None
     robot_color: Color = ROBOT
     lines: tuple[Line, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     caption: str = ""
+    qpos: np.ndarray | None = None
 
 
 def draw(task: Task, scene: Scene, pixels: int = 480) -> Image.Image:
-    """``scene`` from above; the longer side of the world takes ``pixels``. A caption adds a line below."""
+    """``scene`` from above; the longer side of the world takes ``pixels``. A caption adds a line below.
+
+    ValueError for a task that is not on a floor: ``gl.flat_canvas`` draws any.
+    """
+    task = planar(task, "a picture from above")
     paper = _Paper(task, pixels * _FINE)
     for wall in task.walls:
         paper.polygon(_corners(wall.center, wall.half_size, 0.0), WALL)
@@ -131,7 +139,7 @@ def _corners(center: Iterable[float], half_size: Iterable[float], yaw: float) ->
 class _Paper:
     """A sheet as large as the walls reach, with a pen that speaks metres."""
 
-    def __init__(self, task: Task, pixels: int) -> None:
+    def __init__(self, task: PlanarTask, pixels: int) -> None:
         corners = np.concatenate([_corners(w.center, w.half_size, 0.0) for w in task.walls])
         (self._left, _), (_, self._top) = corners.min(axis=0), corners.max(axis=0)
         extent = corners.max(axis=0) - corners.min(axis=0)

@@ -14,7 +14,7 @@ import numpy as np
 from ddiffpg.observation import RobotState
 
 from .obstacles import Obstacle, World
-from .task import Task
+from .task import Task, planar
 
 # What outlives a change of the model: obstacles are not part of it.
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
@@ -72,7 +72,7 @@ class SimRobot:
         return np.array([joints[field.joint or ""].position for field in self.task.spec.action.fields])
 
     def _run(self, action: np.ndarray, seconds: float) -> RobotState:
-        self._data.ctrl[:] = self.task.control(action[None])[0]
+        self._data.ctrl[:] = self.task.control(action[None], self._data.qpos[None])[0]
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"seconds is {seconds}, expected a finite number of at least 0")
         self._behind += seconds / self._model.opt.timestep
@@ -97,8 +97,9 @@ class SimRobot:
         """A laser scan of walls and obstacles from the robot's centre, the robot itself left out.
 
         ``angles [beams]`` from -pi in equal steps once around, in the fixed frame; ``ranges [beams]``
-        in metres, inf where nothing is within ``max_range``.
+        in metres, inf where nothing is within ``max_range``. ValueError for an arm, which has no such scanner.
         """
+        planar(self.task, "a scan")
         angles = -math.pi + 2 * math.pi / beams * np.arange(beams)
         directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(beams)], axis=1)
         mujoco.mj_kinematics(self._model, self._data)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import antmaze, pointmaze
+from . import antmaze, panda_tasks, pointmaze
 from .task import Task
 
-_FAMILIES: tuple[dict[str, Callable[[], Task]], ...] = (pointmaze.TASKS, antmaze.TASKS)
+_FAMILIES: tuple[dict[str, Callable[[], Task]], ...] = (pointmaze.TASKS, antmaze.TASKS, panda_tasks.TASKS)
 
 
 def _all() -> dict[str, Callable[[], Task]]:

@@ -34,6 +34,7 @@ from ddiffpg_core.critic import project
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from tests.core.support import ways_along
+from tests.sim.support import done_states
 
 SMALL = override(Config(), [
     "train.num_envs=8", "train.warmup_iterations=5", "actor.hidden=[16]", "critic.hidden=[16]", "novelty.hidden=[16]",
@@ -47,11 +48,10 @@ SMALL = override(Config(), [
 @pytest.mark.parametrize("preset", presets())
 @pytest.mark.parametrize("task", tasks.names())
 def test_every_tasks_rewards_are_inside_the_atoms_of_every_preset(task, preset):
-    maze = tasks.make(task)
+    world = tasks.make(task)
     config = load_preset(preset, task).critic
-    there, _ = maze.start(np.random.default_rng(0), len(maze.goals) + 1)
-    there[:-1, :2] = maze.goals
-    *paid, nothing = maze.reward(there).tolist()
+    start, _ = world.start(np.random.default_rng(0), 1)
+    *paid, nothing = world.reward(np.concatenate([done_states(world), start])).tolist()
     assert nothing == 0.0 and min(paid) >= 1.0
     assert config.value_max >= max(paid)
     # and each goal is told from the same goal a step later, and from another that pays more

@@ -127,3 +127,39 @@ def test_the_package_itself_loads_no_simulator():
     code = "import sys, ddiffpg_sim; raise SystemExit('mujoco' in sys.modules or 'gymnasium' in sys.modules)"
     path = {"PYTHONPATH": ":".join(p for p in sys.path if p)}
     assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0
+
+
+# ---- arms -----------------------------------------------------------------------------------------
+
+
+def test_an_arm_is_drawn_in_three_dimensions_by_pillow_too():
+    task = tasks.make("panda-reach")
+    with pytest.raises(ValueError, match="a picture from above needs a robot on a floor"):
+        draw(task, Scene())
+    canvas = gl.open_canvas(task, 160, "pillow", lambda text: None)
+    plain = np.asarray(canvas.draw(Scene()), int)
+    assert canvas.name == "pillow" and plain.shape == (160, 160, 3)
+    bent = task.start(np.random.default_rng(0), 1)[0][0]
+    bent[0] += 1.0
+    line = Line(np.array([[-0.3, 0.3, 0.9], [-0.3, -0.3, 0.9]]), mode_color(1))
+    box = Obstacle(0, "box", (-0.2, 0.3, 0.2), (0.1, 0.1, 0.1))
+    for scene in (Scene(qpos=bent), Scene(lines=(line,)), Scene(obstacles=(box,))):
+        changed = np.abs(np.asarray(canvas.draw(scene), int) - plain).max(axis=2) > 40
+        assert 0.002 < changed.mean() < 0.3
+    np.testing.assert_array_equal(canvas.draw(Scene()), plain)
+    canvas.close()
+
+
+@pytest.mark.parametrize("backend", gl.BACKENDS)
+def test_mujoco_draws_an_arm_as_it_stands(backend):
+    if not gl.works(backend):
+        pytest.skip(f"MuJoCo cannot draw over {backend} on this machine")
+    task = tasks.make("panda-drawer")
+    canvas = gl.SolidCanvas(task, 120, backend)
+    plain = np.asarray(canvas.draw(Scene()), int)
+    shut = task.start(np.random.default_rng(0), 1)[0][0]
+    shut[7:] = 0.0
+    line = Line(np.array([[-0.9, 0.3, 0.9], [-0.9, -0.3, 0.9]]))
+    changed = np.abs(np.asarray(canvas.draw(Scene(qpos=shut, lines=(line,))), int) - plain).max(axis=2) > 25
+    assert plain.std() > 5 and 0.005 < changed.mean() < 0.5
+    canvas.close()

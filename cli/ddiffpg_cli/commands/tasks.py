@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     described = [_describe(tasks.make(name)) for name in tasks.names()]
     rows = [(t["name"], t["robot"], len(t["observation"]), t["action"]["kind"], len(t["action"]["fields"]),
-             f"{t['rate_hz']:g}", t["max_steps"], t["goals"]) for t in described]  # fmt: skip
-    head = ("task", "robot", "observations", "action", "numbers", "Hz", "max steps", "goals")
+             f"{t['rate_hz']:g}", t["max_steps"], t["ways"]) for t in described]  # fmt: skip
+    head = ("task", "robot", "observations", "action", "numbers", "Hz", "max steps", "ways")
     print(table(head, rows), file=text_out(args.json))
     write_json(described, args.json)
     return OK
@@ -41,5 +41,5 @@ def _describe(task: Any) -> dict[str, Any]:
             "kind": spec.action.kind,
             "fields": [{"name": f.name, "unit": f.unit, "low": f.low, "high": f.high} for f in spec.action.fields],
         },
-        "goals": len(task.goals),
+        "ways": len(task.ways),
     }
