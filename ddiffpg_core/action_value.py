@@ -34,9 +34,11 @@ class ActionValue:
     @torch.no_grad()
     def best(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The best of C actions ``[G, B, C, A]`` -> ``[G, B, A]``, and its lower head's distribution ``[G, B, N]``."""
-        probability, mean = _lower(*self._judge(action))
-        index = mean.argmax(2)[..., None, None]
-        return _take(action, index), _take(probability, index)
+        probability, mean = self._judge(action)
+        index = mean.amin(1).argmax(2)[..., None]
+        both = index[:, None].expand(-1, 2, -1, -1)
+        lower, _ = _lower(_take(probability, both), mean.gather(3, both).squeeze(3))
+        return _take(action, index), lower
 
     @torch.no_grad()
     def gradient(self, action: torch.Tensor) -> torch.Tensor:
@@ -47,13 +49,14 @@ class ActionValue:
         back = probability * (self._atoms - mean[..., None]) * _is_lower(mean)[..., None]
         for before, (weight, _) in zip(reversed(hidden), reversed(self._layers)):
             back = _activate_backward(torch.bmm(back, weight.mT), before, self._norm)
-        return torch.bmm(back, self._of_action.mT).unflatten(0, (-1, 2)).sum(1)
+        slope = torch.bmm(back, self._of_action.mT)
+        return slope[::2] + slope[1::2]
 
     def _judge(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Distributions ``[G, 2, B, C, N]`` and their means ``[G, 2, B, C]`` of actions ``[G, B, C, A]``."""
         first = torch.bmm(_to_heads(action.flatten(1, 2)), self._of_action).unflatten(1, action.shape[1:3])
         logits = self._outputs(first.add_(self._from_x[:, :, None]).flatten(1, 2))[-1]
-        probability = logits.softmax(-1).unflatten(1, action.shape[1:3]).unflatten(0, (-1, 2))
+        probability = logits.softmax(-1).unflatten(1, action.shape[1:3]).unflatten(0, (len(action), 2))
         return probability, probability @ self._atoms
 
     def _outputs(self, first: torch.Tensor) -> list[torch.Tensor]:
@@ -98,5 +101,6 @@ def _lower(probability: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def _take(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """``y [G, B, C, D]`` at ``index [G, B, 1, 1]`` -> ``[G, B, D]``."""
-    return y.gather(2, index.expand(-1, -1, 1, y.shape[3])).squeeze(2)
+    """``y [..., C, D]`` at ``index [..., 1]`` -> ``[..., D]``."""
+    wide = index[..., None].expand(*index.shape, y.shape[-1])
+    return y.gather(-2, wide).squeeze(-2)

@@ -217,13 +217,13 @@ class DDiffPG:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.fade
 
+    @torch.no_grad()
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The actor's own at the next states ``[G, B, A]``, and at those states that lie off a mode's way."""
-        home, b = batch.home, batch.x.shape[1]
-        x = torch.cat([batch.x_next, batch.x[:, home:]], 1)
-        embedding = torch.cat([batch.embedding, batch.embedding[:, home:]], 1)
-        next_action, away = self.actor.sample(x, embedding, self.noise).split([b, b - home], 1)
-        return next_action, away
+        """The actor's own at the next states ``[G, B, A]``, and at those off each mode's way ``[K, B - home, A]``."""
+        b, off = batch.x.shape[1], (slice(FIRST_MODE, None), slice(batch.home, None))
+        noise = self.actor.draw_noise((len(batch.x), 2 * b - batch.home), self.noise)
+        next_action = self.actor.from_noise(noise[:, :b], batch.x_next, batch.embedding)
+        return next_action, self.actor.from_noise(noise[FIRST_MODE:, b:], batch.x[off], batch.embedding[off])
 
     def _target(self, batch: Batch, next_action: torch.Tensor) -> torch.Tensor:
         """What the critics are to say ``[G, B, atoms]``: of the actor's next action, off its way of the best of a few.
@@ -232,19 +232,22 @@ class DDiffPG:
         """
         home, critic = batch.home, self.critic.target
         near = critic.at(batch.x_next[:, :home]).lower(next_action[:, :home])
-        _, far = critic.at(batch.x_next[:, home:]).best(self._candidates(next_action[:, home:]))
+        _, far = critic.at(batch.x_next[:, home:]).best(self._candidates(next_action[:, home:], len(next_action)))
         return project(torch.cat([near, far], 1), batch.reward, batch.discount, critic.atoms)
 
     def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
         """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
-        best, _ = self.critic.online.at(batch.x[:, batch.home:]).best(self._candidates(away))
-        start = torch.cat([batch.target[:, :batch.home], best], 1)
-        return torch.where(batch.own[..., None], batch.target, start)
+        off, start = (slice(FIRST_MODE, None), slice(batch.home, None)), batch.target.clone()
+        start[off], _ = self.critic.online.at(batch.x[off], FIRST_MODE).best(self._candidates(away, len(start)))
+        return start
 
-    def _candidates(self, action: torch.Tensor) -> torch.Tensor:
-        """``action [G, B, A]`` and ``improve.candidates`` random ones beside it: ``[G, B, C, A]``."""
-        shape = (*action.shape[:2], self.config.improve.candidates, action.shape[2])
-        other = torch.rand(shape, generator=self.noise, device=self.device)
+    def _candidates(self, action: torch.Tensor, groups: int) -> torch.Tensor:
+        """``action [G, B, A]`` of the last G of so many groups, and random ones beside it: ``[G, B, C, A]``.
+
+        Random numbers are drawn for all groups, so that what follows is the same whoever needs them.
+        """
+        shape = (groups, action.shape[1], self.config.improve.candidates, action.shape[2])
+        other = torch.rand(shape, generator=self.noise, device=self.device)[groups - len(action):]
         return torch.cat([action[:, :, None], 2.0 * other - 1.0], 2)
 
     def _store(self, batch: Batch, better: torch.Tensor) -> None:

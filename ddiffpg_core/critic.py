@@ -45,9 +45,10 @@ class CriticEnsemble(nn.Module):
         """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
         return (self(x).softmax(-1) @ self.atoms).amin(1)
 
-    def at(self, x: torch.Tensor) -> ActionValue:
-        """What actions are worth at features ``x [G, B, F]``, as the networks are now."""
-        return ActionValue(self.layers(len(x)), self.norm, self.atoms, x)
+    def at(self, x: torch.Tensor, first: int = 0) -> ActionValue:
+        """What actions are worth at features ``x [G, B, F]`` of group ``first`` and all after it, now."""
+        layers = self.layers(first + len(x))
+        return ActionValue([(w[2 * first:], b[2 * first:]) for w, b in layers], self.norm, self.atoms, x)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""

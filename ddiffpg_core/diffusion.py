@@ -45,7 +45,8 @@ class DiffusionActor(nn.Module):
 
     def denoiser(self, x: torch.Tensor, embedding: torch.Tensor) -> Callable[[torch.Tensor, int], torch.Tensor]:
         """:meth:`epsilon` at one step ``(noisy, k)``: what stays the same at every step is worked out once."""
-        first, *rest = self.net
+        first, *rest = self.net.children()
+        assert isinstance(first, nn.Linear)
         sizes = (x.shape[-1], self.action_dim, embedding.shape[-1], self.time.shape[1])
         of_x, of_noisy, of_embedding, of_time = first.weight.split(sizes, 1)
         given = functional.linear(x, of_x, first.bias) + functional.linear(embedding, of_embedding)
@@ -67,9 +68,13 @@ class DiffusionActor(nn.Module):
     @torch.no_grad()
     def sample(self, x: torch.Tensor, embedding: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Ancestral sampling: ``x [..., F]``, ``embedding [..., E]`` -> actions ``[..., A]`` in ±1."""
-        shape = (*x.shape[:-1], self.action_dim)
-        noise = [torch.randn(shape, generator=generator, device=x.device) for _ in range(self.steps)]
-        return self.from_noise(torch.cat(noise, -1), x, embedding)
+        return self.from_noise(self.draw_noise(x.shape[:-1], generator), x, embedding)
+
+    def draw_noise(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+        """Standard normal numbers for ``shape`` actions: ``[*shape, noise_dim]``."""
+        wide = (*shape, self.action_dim)
+        drawn = [torch.randn(wide, generator=generator, device=self.beta.device) for _ in range(self.steps)]
+        return torch.cat(drawn, -1)
 
     def from_noise(self, noise: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """The action that ancestral sampling makes of ``noise [..., noise_dim]`` -> ``[..., A]`` in ±1.

@@ -132,23 +132,6 @@ def naming_what_fills_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def naming_what_fills_memory(config: Config) -> Iterator[None]:
-    """Where memory does not hold the run, raise Failed with the settings that ask for the most of it."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # Where the CPU's memory is full torch raises a plain RuntimeError, with its allocator's name in the text.
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
-        if not full:
-            raise
-        raise Failed(
-            f"the memory of {config.train.device} is full: begin a new run with a lower critic.batch_size "
-            f"({config.critic.batch_size}), train.num_envs ({config.train.num_envs}) or replay.trajectories "
-            f"({config.replay.trajectories}), for example --set replay.trajectories={config.replay.trajectories // 2}"
-        ) from error
-
-
 def draw_world(task: Task, axes: Axes) -> None:
     """Walls and goals of ``task`` from above, in metres; an arm has no goal in the plane."""
     for wall in task.walls:

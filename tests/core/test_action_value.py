@@ -82,6 +82,18 @@ def test_nothing_is_recorded_for_autograd(network, rows):
     assert not any(y.requires_grad for y in results)
 
 
+def test_the_last_groups_alone(network, rows):
+    x, action = rows
+    alone = network.at(x[1:], 1)
+    torch.testing.assert_close(alone.gradient(action[1:]), network.at(x).gradient(action)[1:])
+    torch.testing.assert_close(alone.lower(action[1:]), network.at(x).lower(action)[1:])
+
+
+def test_no_groups(network):
+    best, _ = network.at(torch.zeros(0, 4, FEATURES), GROUPS).best(torch.zeros(0, 4, 3, ACTIONS))
+    assert best.shape == (0, 4, ACTIONS)
+
+
 def test_no_rows(network):
     value = network.at(torch.zeros(GROUPS, 0, FEATURES))
     assert value.gradient(torch.zeros(GROUPS, 0, ACTIONS)).shape == (GROUPS, 0, ACTIONS)

@@ -60,18 +60,19 @@ def test_losses_and_improved_actions_are_those_of_the_plain_loop(agent):
     torch.testing.assert_close(after, plain.agent.replay.target, rtol=0, atol=1e-3)
 
 
-def test_weights_move_alike(agent):
+def test_gradients_are_those_of_the_plain_loop(agent):
+    # not the weights: Adam's first steps are as long where a gradient is nothing but rounding. And critics stay as they
+    # are, so that both improve the same actions by the same critics and the actor learns the same.
     ours, plain = copy.deepcopy(agent), PlainUpdate(agent)
-    for optimizer in (ours.critic.optimizer, ours.actor_optimizer, ours.novelty.optimizer):
-        optimizer.state.clear()
+    for optimizer in (ours.critic.optimizer, *plain.critic_optimizers):
+        optimizer.param_groups[0]["lr"] = 0.0
     ours.update()
     plain.update()
-    for mine, theirs in ((ours.actor, plain.agent.actor), (ours.slow_actor, plain.agent.slow_actor),
-                         (ours.novelty.predictor, plain.agent.novelty.predictor)):
+    for mine, theirs in ((ours.actor, plain.agent.actor), (ours.novelty.predictor, plain.agent.novelty.predictor)):
         for p, q in zip(mine.parameters(), theirs.parameters()):
-            torch.testing.assert_close(p, q, rtol=0, atol=2e-5)
-    for network, heads in ((ours.critic.online, plain.online), (ours.critic.target, plain.target)):
-        for g, pair in enumerate(heads):
-            for h, head in enumerate(pair):
-                for weight, linear in zip(network.weight, head[::2]):
-                    torch.testing.assert_close(weight[2 * g + h].T, linear.weight, rtol=0, atol=5e-5)
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-6)
+    network = ours.critic.online
+    for g, pair in enumerate(plain.online):
+        for h, head in enumerate(pair):
+            for weight, linear in zip(network.weight, head[::2]):
+                torch.testing.assert_close(weight.grad[2 * g + h].T, linear.weight.grad, rtol=1e-3, atol=1e-6)
