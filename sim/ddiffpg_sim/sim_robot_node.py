@@ -230,8 +230,8 @@ def odometry(state: RobotState, head: Any, child: str) -> Odometry:
 
 def end_effector(state: RobotState) -> RobotState:
     """The end effector as a body of its own, whose axes are those of the fixed frame."""
-    still = (1.0, 0.0, 0.0, 0.0), state.end_effector_velocity, (0.0, 0.0, 0.0)
-    return RobotState(state.stamp, state.end_effector_position, *still)
+    upright, not_turning = np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(3)
+    return RobotState(state.stamp, state.end_effector_position, upright, state.end_effector_velocity, not_turning)
 
 
 def joint_states(state: RobotState, stamp: Any) -> JointStateMessage:

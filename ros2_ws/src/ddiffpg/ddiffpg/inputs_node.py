@@ -104,7 +104,7 @@ class Inputs:
         self._subscriptions = self._subscribe()
 
     def _subscribe(self) -> list[Any]:
-        known = (
+        known: tuple[tuple[Any, str, Any, Any, bool], ...] = (
             (Odometry, "odom_topic", self._on_odometry, SENSOR, True),
             (LaserScan, "scan_topic", self._on_scan, SENSOR, self._planar),
             (OccupancyGrid, "map_topic", self._on_map, LATCHED, self._planar),
