@@ -20,6 +20,7 @@ from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import SavedPolicy
 from ddiffpg_core.config import Config
 from ddiffpg_core.evaluate import Report
+from ddiffpg_core.machine import machine
 from ddiffpg_core.spec import TaskSpec, VecEnv
 from ddiffpg_core.timing import Stages
 
@@ -43,9 +44,9 @@ class Run:
         self.folder, self.task, self.seed, self.config, self.commit = folder, task, seed, config, commit
         self.iteration = 0
         self.best: list[float] = []
-        self.trained_seconds = 0.0
+        self.trained_seconds = self.trained_cpu = 0.0
         self.on_progress: Callable[[int, str], None] = lambda iteration, note: None
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
         self._note = ""
         self._board: Any = None
 
@@ -101,6 +102,7 @@ class Run:
         except (KeyError, ValueError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{path}: does not fit this run ({error})") from error
         self.iteration, self.best, self.trained_seconds = state["iteration"], state["best"], state["seconds"]
+        self.trained_cpu = state["cpu_seconds"]
         self._cut_log()
         return obs
 
@@ -108,13 +110,18 @@ class Run:
         """Everything needed to go on from after ``iteration``."""
         checkpoint.save(self.folder / "checkpoint.pt", {
             "iteration": iteration, "best": self.best, "seconds": self.seconds,
-            "agent": agent.state_dict(), "env": env.state_dict(),
+            "cpu_seconds": self.cpu_seconds, "agent": agent.state_dict(), "env": env.state_dict(),
         })
 
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of training so far, earlier sessions counted in."""
         return self.trained_seconds + time.perf_counter() - self._started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor's seconds over all threads, earlier sessions counted in."""
+        return self.trained_cpu + time.process_time() - self._cpu_started
 
     def check(self, iteration: int, values: Mapping[str, np.ndarray | torch.Tensor]) -> None:
         """Stop where learning has gone astray: RunError names the first of ``values`` that is not finite."""
@@ -160,6 +167,7 @@ class Run:
         report = evaluator(policy, self.config.train.final_episodes)
         checkpoint.save_policy(path, replace(policy, report=report.to_dict()))
         content = report.to_dict() | {"seconds": self.seconds, "iterations": self.config.train.iterations}
+        content |= {"cpu_seconds": self.cpu_seconds, "machine": machine(self.config.train.device)}
         (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
         if self._board is not None:
             self._board.close()

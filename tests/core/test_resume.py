@@ -55,9 +55,9 @@ def finish(folder: Path) -> dict[str, Any]:
         out, error = process.communicate()
     assert process.returncode == 0, error
     report = json.loads((folder / "report.json").read_text())
-    del report["seconds"]
+    del report["seconds"], report["cpu_seconds"]
     state = load(folder / "checkpoint.pt")
-    del state["seconds"]
+    del state["seconds"], state["cpu_seconds"]
     lines = (folder / "metrics.csv").read_text().splitlines()
     return {"iterations": int(out.splitlines()[-1]), "report": report, "state": state,
             "policy": load(folder / "policy.pt"), "log": [line for line in lines if "seconds" not in line]}
