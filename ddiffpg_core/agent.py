@@ -46,7 +46,8 @@ class DDiffPG:
         self.novelty = Novelty(size, config.novelty).to(self.device)
         n, e = config.train.num_envs, config.actor.embedding_dim
         self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device)
-        self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance)
+        self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance,
+                             2.0 if config.actor.mode_embedding else 0.0)
         self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)

@@ -100,7 +100,8 @@ class Sampler:
         steps = self.critic.n_step
         paid, cut = np.ones(slots.shape, bool), np.full(slots.shape, steps + 1)
         time = rows.time.cpu().numpy()
-        for g, mode_id in enumerate(mode_ids, FIRST_MODE):
+        consistent = self.critic.per_mode and self.shares.mode_consistent
+        for g, mode_id in enumerate(mode_ids if consistent else (), FIRST_MODE):
             foreign = self.replay.mode[slots[g]] != mode_id
             row, at = slots[g, foreign], time[g, foreign]
             other = self.replay.success[row] & (self.replay.mode[row] >= 0)

@@ -53,6 +53,7 @@ class ActorConfig:
     hidden: tuple[int, ...] = (128, 128, 128)
     denoising_steps: int = 5
     embedding_dim: int = 8
+    mode_embedding: bool = True  # false: every mode's embedding is the null one, so the policy cannot be asked for any
     time_dim: int = 16
     learning_rate: float = 5e-4
     ema: float = 0.997
@@ -71,6 +72,7 @@ class CriticConfig:
     n_step: int = 3
     batch_size: int = 256
     min_group_rows: int = 48
+    per_mode: bool = True  # false: the finder's critic, for which any goal is a goal, serves every mode as well
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class ReplayConfig:
     trajectories: int = 4000
     own_share: float = 0.34
     any_share: float = 0.33
+    mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,10 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
     return tuple(value) if fits else None
 
 
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _whole(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
@@ -256,6 +263,7 @@ def _text(value: Any) -> str | None:
 
 _READ: dict[type, tuple[Callable[[Any], Any], str]] = {
     tuple: (_sizes, "a list of whole numbers above 0"),
+    bool: (_flag, "true or false"),
     int: (_whole, "int, 0 or more"),
     float: (_number, "float, 0 or more"),
     str: (_text, "str"),

@@ -26,10 +26,14 @@ class CriticEnsemble(nn.Module):
         self.bias = nn.ParameterList([nn.Parameter(torch.zeros(2 * groups, 1, o)) for o in widths[1:]])
         self.register_buffer("atoms", torch.linspace(0.0, config.value_max, config.atoms))
 
+    def layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Weight ``[2 G, I, O]`` and bias ``[2 G, 1, O]`` of each layer, of all groups' heads."""
+        return list(zip(self.weight, self.bias))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [G, B, I]`` -> logits ``[G, 2, B, atoms]``."""
         x = x.repeat_interleave(2, 0)
-        for i, (weight, bias) in enumerate(zip(self.weight, self.bias)):
+        for i, (weight, bias) in enumerate(self.layers()):
             x = torch.baddbmm(bias, x, weight)
             if i < len(self.weight) - 1:
                 x = nn.functional.silu(x)
@@ -49,12 +53,25 @@ class CriticEnsemble(nn.Module):
         self.groups = len(sources)
 
 
+class SharedEnsemble(CriticEnsemble):
+    """Two networks for any number of groups: exploration's, and one for all others, which knows of no modes."""
+
+    def layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        rows = _head_rows([0] + [1] * (self.groups - 1))
+        return [(weight[rows], bias[rows]) for weight, bias in super().layers()]
+
+    def rearrange(self, sources: list[int]) -> None:
+        """There are len(sources) groups then; whoever they are, the networks stay."""
+        self.groups = len(sources)
+
+
 class Critic:
     """The ensemble, its slow target and its optimiser."""
 
     def __init__(self, inputs: int, groups: int, config: CriticConfig, device: torch.device) -> None:
         self.config = config
-        self.online = CriticEnsemble(inputs, groups, config).to(device)
+        ensemble = CriticEnsemble if config.per_mode else SharedEnsemble
+        self.online = ensemble(inputs, groups, config).to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.online.parameters(), config.learning_rate,
                                            weight_decay=1e-4, fused=True)
@@ -68,7 +85,7 @@ class Critic:
         self.online.rearrange(sources)
         self.target.rearrange(sources)
         rows = _head_rows(sources)
-        for state in self.optimizer.state.values():
+        for state in self.optimizer.state.values() if self.config.per_mode else ():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = state[key][rows].clone()
 

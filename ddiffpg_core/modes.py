@@ -42,11 +42,12 @@ class Change:
 class ModeBank:
     """All modes known now, in the order of their critics, and the paths they are made of.
 
-    Ways nearer to each other than ``apart`` (metres) are one.
+    Ways nearer to each other than ``apart`` (metres) are one. Embeddings are directions of ``embedding_length``.
     """
 
-    def __init__(self, config: ModesConfig, path_dim: int, embedding_dim: int, apart: float) -> None:
-        self.apart = apart
+    def __init__(self, config: ModesConfig, path_dim: int, embedding_dim: int, apart: float,
+                 embedding_length: float = 2.0) -> None:
+        self.apart, self.embedding_length = apart, embedding_length
         self.config = config
         self.embedding_dim = embedding_dim
         self.library = PathLibrary(config, path_dim)
@@ -114,7 +115,7 @@ class ModeBank:
 
     def _new_mode(self, prototype: np.ndarray, parent: Mode | None, rng: np.random.Generator) -> Mode:
         embedding = rng.normal(size=self.embedding_dim)
-        embedding = (2.0 * embedding / np.linalg.norm(embedding)).astype(np.float32)
+        embedding = (self.embedding_length * embedding / np.linalg.norm(embedding)).astype(np.float32)
         lineage = () if parent is None else (*parent.lineage, parent.id)
         mode = Mode(self.next_id, lineage, embedding, prototype)
         self.next_id += 1

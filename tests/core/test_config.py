@@ -85,6 +85,8 @@ def test_what_is_set_is_what_is_used(tmp_path):
         ("train: {iterations: true}", ["train: iterations is True", "int"]),
         ("train: {iterations: null}", ["train: iterations is None", "int"]),
         ("train: {device: 3}", ["train: device is 3", "str"]),
+        ("critic: {per_mode: 1}", ["critic: per_mode is 1", "true or false"]),
+        ("critic: {per_mode: null}", ["critic: per_mode is None", "true or false"]),
         ("critic: {gamma: high}", ["critic: gamma is 'high'", "float"]),
         ("critic: {gamma: true}", ["critic: gamma is True", "float"]),
         ("critic: {gamma: .nan}", ["critic: gamma is nan"]),
