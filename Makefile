@@ -1,4 +1,4 @@
-# make demo · make test · make train TASK=... · make bench · make lint
+# make demo · make test · make train TASK=... · make bench · make tables · make lint
 # Each makes the virtual environment that it needs, says what it does, and can be run again.
 #   PYTHON=python3.12   the interpreter to make it with (default: the first of 3.10 to 3.13 that is found)
 #   VENV=DIR            where it is made (default .venv)
@@ -8,7 +8,7 @@ PYTHON ?=
 PIP_ARGS ?=
 TASK ?= pointmaze-v1
 OUT ?= runs/$(TASK)
-# the short ones; pointmaze trains for hours
+# the short ones; learn trains for hours
 BENCH ?= sim tick
 ARGS ?=
 export PYTHON PIP_ARGS
@@ -21,12 +21,13 @@ ifeq ($(shell uname -m),x86_64)
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH
 endif
 
-.PHONY: help demo test train bench lint clean
+.PHONY: help demo test train bench tables lint clean
 help:
 	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
 	@echo "make test [ARGS='-k name']     all tests"
 	@echo "make train TASK=$(TASK)   train on a task, into runs/TASK; run it again to go on after a stop"
 	@echo "make bench [BENCH=name]        the short benchmarks, or those named (ddiffpg bench lists all)"
+	@echo "make tables                    docs/results.md and its plots, from the recorded runs; trains nothing"
 	@echo "make lint                      ruff and pyright"
 	@echo "make clean                     remove $(VENV) and build outputs (not runs/)"
 
@@ -49,6 +50,11 @@ bench:
 	@$(ENSURE) dev
 	@set -e; for name in $(BENCH); do echo "== $(BIN)/ddiffpg bench $$name $(ARGS)"; \
 		$(BIN)/ddiffpg bench $$name $(ARGS); done
+
+tables:
+	@$(ENSURE) train
+	@echo "== $(BIN)/python benchmarks/tables.py"
+	@$(BIN)/python benchmarks/tables.py
 
 lint:
 	@$(ENSURE) dev

@@ -20,10 +20,15 @@ PATHS = [ROOT / p for p in (".", "sim", "export", "cli", "ros2_ws/src/ddiffpg")]
 HEAVY = ("torch", "mujoco", "rclpy", "onnxruntime", "onnx", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "yaml")
 
 
+def python_environment() -> dict[str, str]:
+    """For an interpreter that finds our packages."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
+
+
 def python(code: str) -> subprocess.CompletedProcess[str]:
     """``code`` in a fresh interpreter that finds our packages."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=python_environment(), capture_output=True, text=True, check=False)
 
 
 def imported_by(arguments: list[str]) -> set[str]:
@@ -163,12 +168,11 @@ def test_json_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_reader_that_leaves_early_is_no_traceback() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
     read, write = os.pipe()
     os.close(read)  # whoever reads our output is gone already
     done = subprocess.run(
         [sys.executable, "-m", "ddiffpg_cli", "tasks"],
-        env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+        env=python_environment(), stdout=write, stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     os.close(write)
     assert "Traceback" not in done.stderr

@@ -37,21 +37,26 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ddiffpg_sim import tasks
-
     check_json_target(args.json)
-    if args.task not in tasks.names():
-        raise BadInput(f"TASK {args.task!r}: no such task (known: {', '.join(tasks.names())})")
-    given = _settings(args) if args.preset or args.config or args.overrides else None
+    check_task(args.task)
+    given = settings(args) if args.preset or args.config or args.overrides else None
 
     from ..training import Wanted, open_run
 
     wanted = Wanted(args.task, args.out, args.seed, given)
-    training = open_run(wanted, lambda: _settings(args), args.resume)
+    training = open_run(wanted, lambda: settings(args), args.resume)
     report = _train(training)
     print(describe(report), file=text_out(args.json))
     write_json(report.to_dict(), args.json)
     return OK
+
+
+def check_task(name: str) -> None:
+    """BadInput where there is no such task, naming those that there are."""
+    from ddiffpg_sim import tasks
+
+    if name not in tasks.names():
+        raise BadInput(f"TASK {name!r}: no such task (known: {', '.join(tasks.names())})")
 
 
 def _train(training: Run) -> Report:
@@ -67,7 +72,7 @@ def _train(training: Run) -> Report:
         shown.end()
 
 
-def _settings(args: argparse.Namespace) -> Config:
+def settings(args: argparse.Namespace) -> Config:
     """Preset, then file, then single settings; each wins over the one before."""
     from ddiffpg_core import config
 
