@@ -69,7 +69,8 @@ class SharedEnsemble(CriticEnsemble):
         return [(weight[rows], bias[rows]) for weight, bias in super().layers(groups)]
 
     def rearrange(self, sources: list[int]) -> None:
-        """Whoever the modes are, the networks stay."""
+        """There are len(sources) groups then; whoever they are, the networks stay."""
+        self.groups = len(sources)
 
 
 class Critic:
@@ -89,10 +90,10 @@ class Critic:
         A new group that began with moments of zero would take steps several times too long: Adam counts its steps
         for all groups together, and corrects the start of its averages only once.
         """
-        if not self.config.per_mode:
-            return
         self.online.rearrange(sources)
         self.target.rearrange(sources)
+        if not self.config.per_mode:
+            return
         rows = _head_rows(sources)
         for state in self.optimizer.state.values():
             for key in ("exp_avg", "exp_avg_sq"):
