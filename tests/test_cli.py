@@ -26,11 +26,6 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 
 
-def python_environment() -> dict[str, str]:
-    """For an interpreter that finds our packages."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
-
-
 def python(code: str) -> subprocess.CompletedProcess[str]:
     """``code`` in a fresh interpreter that finds our packages."""
     command = [sys.executable, "-c", code]

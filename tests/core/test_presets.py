@@ -35,7 +35,7 @@ CPU: dict[str, dict[str, Any]] = {
                 "finder_share": 0.5, "switch_share": 0.5, "null_share": 0.25},
     "replay": {"trajectories": 4000, "own_share": 0.34, "any_share": 0.33},
     "modes": {"path_points": 20, "library": 240, "new_per_call": 60, "max_modes": 8, "min_cluster": 4,
-              "silhouette_min": 0.5, "outliers_max": 0.25, "cuts": 15, "longest_detour": 2.0},
+              "joined": 0.9, "outliers_max": 0.25, "longest_detour": 2.0},
 }
 ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "pointmaze-v1": {"train": {"iterations": 3500}},
@@ -43,10 +43,14 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "pointmaze-v3": {"train": {"iterations": 7500}, "novelty": {"scale": 0.002}, "modes": {"max_modes": 5},
                      "critic": {"gamma": 0.99, "batch_size": 512, "min_group_rows": 96}},
     "pointmaze-v4": {"train": {"iterations": 7500}},
-    "antmaze-v1": {"critic": {"value_max": 12.0}, "novelty": {"scale": 0.04}},
-    "antmaze-v2": {"critic": {"value_max": 24.0}, "novelty": {"scale": 0.08}},
-    "antmaze-v3": {"critic": {"value_max": 12.0}, "novelty": {"scale": 0.04}},
-    "antmaze-v4": {"critic": {"value_max": 12.0}, "novelty": {"scale": 0.04}},
+    **{f"antmaze-{version}": {
+        "train": {"iterations": iterations, "updates_per_iteration": 6, "eval_every": 2000, "checkpoint_every": 1000},
+        "critic": {"gamma": 0.99, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
+                   "batch_size": 512, "min_group_rows": 128},
+        "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "clip": 60.0, "scale": scale},
+        "explore": {"hold_scale": 0.4},
+    } for version, iterations, value_max, scale in (
+        ("v1", 12000, 12.0, 0.05), ("v2", 16000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
 }
 
 
