@@ -104,14 +104,14 @@ class Inputs:
         self._subscriptions = self._subscribe()
 
     def _subscribe(self) -> list[Any]:
-        known: tuple[tuple[Any, str, Any, Any, bool], ...] = (
+        known: list[tuple[Any, str, Any, Any, bool]] = [
             (Odometry, "odom_topic", self._on_odometry, SENSOR, True),
             (LaserScan, "scan_topic", self._on_scan, SENSOR, self._planar),
             (OccupancyGrid, "map_topic", self._on_map, LATCHED, self._planar),
             (MarkerArray, "obstacle_topic", self._on_obstacles, EVENTS, True),
             (JointStateMessage, "joint_topic", self._on_joints, SENSOR, bool(self._joint_names)),
             (Odometry, "end_effector_topic", self._on_end_effector, SENSOR, "end_effector" in self._bodies),
-        )
+        ]
         return [
             self._node.create_subscription(kind, self._settings[topic], callback, qos)
             for kind, topic, callback, qos, wanted in known
