@@ -84,7 +84,7 @@ def _values(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
 def trials(grid: Grid) -> list[Trial]:
     """All runs, each checked; what differs between them is their label. BadInput where two have the same name."""
     pairs = [[(key, value) for value in values] for key, values in grid.settings.items()]
-    out = [Trial(task, seed, method, grid.preset, tuple(f"{key}={value}" for key, value in chosen), _label(chosen, grid))
+    out = [Trial(task, seed, method, grid.preset, tuple(f"{k}={v}" for k, v in chosen), _label(chosen, grid))
            for task, method, chosen, seed in itertools.product(
                grid.tasks, grid.methods, map(list, itertools.product(*pairs)), grid.seeds)]
     names = [trial.name for trial in out]
