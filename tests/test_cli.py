@@ -17,7 +17,8 @@ from ddiffpg_cli.output import Progress, bar, clock, progress, table
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [ROOT / p for p in (".", "sim", "export", "cli", "ros2_ws/src/ddiffpg")]
-HEAVY = ("torch", "mujoco", "rclpy", "onnxruntime", "onnx", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "yaml")
+HEAVY = ("torch", "mujoco", "rclpy", "onnxruntime", "onnx", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "yaml",
+         "ray")  # fmt: skip
 
 
 def python_environment() -> dict[str, str]:
@@ -218,7 +219,7 @@ def test_every_third_party_import_has_an_extra_named() -> None:
     """What can be missing at run time must be explained by the extra that brings it."""
     from ddiffpg_cli.errors import EXTRA_OF
 
-    assert set(EXTRA_OF.values()) == {"sim", "train", "export", "ros"}
+    assert set(EXTRA_OF.values()) == {"sim", "train", "export", "ros", "sweep"}
 
 
 # ---- how things are shown --------------------------------------------------------------------------

@@ -35,7 +35,7 @@ EXTRAS = {
     "ddiffpg_core": ("train",),
     "ddiffpg_sim": ("sim",),
     "ddiffpg_export": ("export", "sim"),
-    "ddiffpg_cli": ("sim", "train", "export", "ros"),
+    "ddiffpg_cli": ("sim", "train", "export", "ros", "sweep"),
 }
 # mujoco for the optional predictor of the robot's side, imported only where it is used
 OPTIONAL = {"ddiffpg": {"mujoco"}}

@@ -17,6 +17,7 @@ from .errors import FAILED, INTERRUPTED, explain
 COMMANDS = {
     "tasks": "tasks",
     "train": "train",
+    "sweep": "sweep",
     "eval": "evaluate",
     "distill": "export",
     "export": "export",
