@@ -83,10 +83,9 @@ def _values(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
 
 def trials(grid: Grid) -> list[Trial]:
     """All runs, each checked; what differs between them is their label. BadInput where two have the same name."""
-    pairs = [[(key, value) for value in values] for key, values in grid.settings.items()]
+    choices = list(itertools.product(*([(key, value) for value in values] for key, values in grid.settings.items())))
     out = [Trial(task, seed, method, grid.preset, tuple(f"{k}={v}" for k, v in chosen), _label(chosen, grid))
-           for task, method, chosen, seed in itertools.product(
-               grid.tasks, grid.methods, map(list, itertools.product(*pairs)), grid.seeds)]
+           for task, method, chosen, seed in itertools.product(grid.tasks, grid.methods, choices, grid.seeds)]
     names = [trial.name for trial in out]
     for trial in out:
         if names.count(trial.name) > 1:
@@ -95,7 +94,7 @@ def trials(grid: Grid) -> list[Trial]:
     return out
 
 
-def _label(chosen: list[tuple[str, str]], grid: Grid) -> str:
+def _label(chosen: tuple[tuple[str, str], ...], grid: Grid) -> str:
     """The settings that have several values, fit for a file's name."""
     text = ",".join(f"{key}={value}" for key, value in chosen if len(grid.settings[key]) > 1)
     return re.sub(r"[^\w.=,+-]+", "_", text)
