@@ -36,12 +36,26 @@ def cluster(distance: np.ndarray, apart: float, config: ModesConfig) -> Clusteri
     """
     if len(distance) < 2:
         return Clustering(np.zeros(len(distance), int), None, apart)
-    tree = linkage(squareform(distance, checks=False), "single")
+    tree, height = _RULE[config.rule](squareform(distance, checks=False), apart, config)
+    height = max(height, _least_height(tree, config))
     if len(distance) < 2 * config.min_cluster:
         return Clustering(np.zeros(len(distance), int), tree, float(tree[-1, 2]))
-    height = max(config.joined * apart, _least_height(tree, config))
     label = _by_size(fcluster(tree, height, "distance"), config.min_cluster)
     return Clustering(np.where(label < config.max_modes, label, -1), tree, float(height))
+
+
+def _apart(flat: np.ndarray, apart: float, config: ModesConfig) -> tuple[np.ndarray, float]:
+    """Single linkage, cut where ways begin to count as two."""
+    return linkage(flat, "single"), config.joined * apart
+
+
+def _share(flat: np.ndarray, apart: float, config: ModesConfig) -> tuple[np.ndarray, float]:
+    """Average linkage, cut at a share of its largest merge (the authors' rule for the arm): one way is cut too."""
+    tree = linkage(flat, "average")
+    return tree, config.cut_share * tree[-1, 2]
+
+
+_RULE = {"apart": _apart, "share": _share}
 
 
 def _least_height(tree: np.ndarray, config: ModesConfig) -> float:

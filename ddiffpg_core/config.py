@@ -164,6 +164,11 @@ class ReplayConfig:
             raise ConfigError(f"replay.success_share is {self.success_share}: expected 0 to 1")
 
 
+RULES = ("apart", "share")
+"""Where the dendrogram is cut: where ways begin to count as two; or, as published for the arm, at a share of its
+largest merge."""
+
+
 @dataclass(frozen=True)
 class ModesConfig:
     """Mode discovery: paths, their distance, the linkage and the rule that counts clusters."""
@@ -173,11 +178,15 @@ class ModesConfig:
     new_per_call: int = 60
     max_modes: int = 8
     min_cluster: int = 4
+    rule: str = RULES[0]
+    cut_share: float = 0.7  # of the largest merge, where the rule "share" cuts the dendrogram
     joined: float = 0.9  # share of the distance that makes two ways, up to which paths are joined: 20 points blur it
     outliers_max: float = 0.25
     longest_detour: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ConfigError(f"modes.rule is {self.rule!r}: no such rule (known: {', '.join(RULES)})")
         if self.min_cluster < 2:
             raise ConfigError(f"modes.min_cluster is {self.min_cluster}: expected 2 or more")
 
