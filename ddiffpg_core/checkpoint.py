@@ -46,11 +46,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: could not be written ({error}); what was there before is unharmed: make room "
-                              "where the disk is full, then resume") from error
+        raise CheckpointError(f"{path}: could not be written ({_refusal(error)}); what was there before is unharmed: "
+                              "make room where the disk is full, then resume") from error
     finally:
         with suppress(OSError):  # gone by now if all went well; and the folder may be the very thing that refuses
             part.unlink()
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """What the system said; torch covers it with an error of its own about the archive that it could not end."""
+    first: BaseException | None = error
+    while first is not None and not isinstance(first, OSError):
+        first = first.__context__
+    return first or error
 
 
 def load(path: Path) -> dict[str, Any]:
