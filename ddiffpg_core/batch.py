@@ -70,7 +70,13 @@ class Sampler:
     def _explore_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         held = self.replay.collected()
         explorers = held[self.replay.explorer[held]]
-        return rng.choice(explorers if len(explorers) else held, b)
+        slots = rng.choice(explorers if len(explorers) else held, b)
+        rare = int(b * self.shares.rare_share)
+        if rare:
+            finished, chance = self.replay.explored()
+            if len(finished):
+                slots[:rare] = rng.choice(finished, rare, p=chance)
+        return slots
 
     def _find_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         """Half successes of any way, half anything."""

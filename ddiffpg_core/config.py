@@ -150,18 +150,22 @@ class ExploreConfig:
 class ReplayConfig:
     """Trajectories kept, and what a mode's rows are drawn from (the rest: other modes' successes).
 
-    ``success_share``: the part of a baseline's batch that is of successful trajectories, as soon as there are any.
+    ``rare_share``: the part of exploration's rows whose trajectories are drawn by how rare the places are that they
+    reach: else the explorer goes on the way that most have gone. ``success_share``: the part of a baseline's batch that
+    is of successful trajectories, as soon as there are any.
     """
 
     trajectories: int = 4000
     own_share: float = 0.34
     any_share: float = 0.33
     mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
+    rare_share: float = 0.0
     success_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.success_share > 1:
-            raise ConfigError(f"replay.success_share is {self.success_share}: expected 0 to 1")
+        for name in ("rare_share", "success_share"):
+            if getattr(self, name) > 1:
+                raise ConfigError(f"replay.{name} is {getattr(self, name)}: expected 0 to 1")
 
 
 RULES = ("apart", "share")

@@ -127,6 +127,20 @@ def mean_gap(ways: np.ndarray, others: np.ndarray) -> np.ndarray:
     return out
 
 
+def rarity(ways: np.ndarray, edge: float) -> np.ndarray:
+    """How rare the rarest place is that each of ``ways [N, P, D]`` passes: 1 over the number that pass it -> ``[N]``.
+
+    Places are cells of ``edge`` metres.
+    """
+    cells = np.round(ways / edge).astype(np.int64)
+    cells -= cells.min((0, 1))
+    key = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), tuple(cells.max((0, 1)) + 1))
+    place = np.unique(key, return_inverse=True)[1].reshape(key.shape)
+    passes = np.zeros((len(ways), place.max() + 1))
+    passes[np.arange(len(ways))[:, None], place] = 1.0
+    return (passes / passes.sum(0)).max(1)
+
+
 def distance_to_way(points: np.ndarray, way_points: np.ndarray) -> np.ndarray:
     """Distance of each of ``points [N, D]`` to the polyline ``way_points [P, D]`` -> ``[N]``."""
     start, step = way_points[:-1], np.diff(way_points, axis=0)

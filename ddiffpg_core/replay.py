@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddiffpg_core.paths import rarity
 from ddiffpg_core.spec import Step, TaskSpec
 
 _PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explorer", "mode", "way",
@@ -38,6 +39,8 @@ class Replay:
         h, a, p = spec.max_steps, spec.action_dim, len(spec.path)
         self.columns = spec.path_columns
         self.cell = cell
+        self.tolerance = spec.path_tolerance
+        self._rarity = (-1, np.zeros(0))
         self.obs = torch.zeros(slots, h + 1, spec.obs_dim, device=device)
         self.action = torch.zeros(slots, h, a, device=device)
         self.reward = torch.zeros(slots, h, device=device)
@@ -120,6 +123,14 @@ class Replay:
     def collected(self) -> np.ndarray:
         """Slots that hold at least one step."""
         return np.flatnonzero(self.length > 0)
+
+    def explored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Slots of explorers' finished trajectories ``[N]``, and how likely each is drawn by its rarity ``[N]``."""
+        slots = np.flatnonzero(self.live & self.explorer)
+        if self._rarity[0] != self.finished and len(slots):
+            rare = rarity(self.way[slots], self.tolerance)
+            self._rarity = (self.finished, rare / rare.sum())
+        return slots, self._rarity[1]
 
     def rows(self, slots: np.ndarray, rng: np.random.Generator) -> Rows:
         """A random step of each trajectory in ``slots [G, B]``."""

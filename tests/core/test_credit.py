@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from ddiffpg_core.config import CriticConfig, NoveltyConfig, ReplayConfig
 from ddiffpg_core.credit import Credit, judge, project
 from ddiffpg_core.features import Features
 from ddiffpg_core.novelty import Novelty
+from ddiffpg_core.paths import way
 from ddiffpg_core.replay import EXPLORE, FIND, MODE
 from tests.core.support import NEXT_START, memory, one_step, plane, play
 
@@ -296,6 +299,21 @@ def test_every_group_has_the_same_share():
                             CriticConfig(batch_size=256, min_group_rows=10), SHARES)
     assert table.draw(3, 7).reward.shape == (4, 64)
     assert table.draw().reward.shape == (2, 128)
+
+
+def test_exploration_draws_rare_ways_more_often():
+    shares = replace(SHARES, rare_share=0.5)
+    table = Table()
+    common = [table.add(STRAIGHT, -1) for _ in range(9)]
+    rare = table.add(ELSEWHERE, -1)
+    for slot in (*common, rare):
+        table.replay.way[slot] = way(table.replay.path(slot), table.replay.way.shape[1], TOLERANCE)
+    count = {}
+    for name, given in (("even", SHARES), ("rare", shares)):
+        table.sampler = replace(table.sampler, shares=given)
+        count[name] = (table.draw().rows.slot[EXPLORE] == rare).float().mean()
+    assert count["even"] < 0.2  # one trajectory in eleven, the one under way included
+    assert count["rare"] > 0.25  # half of the rows are shared evenly between the ends of the two ways
 
 
 def test_a_modes_rows_are_its_successes_then_anybodys_then_other_modes():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ddiffpg_core.paths import direct, distance_to_way, dtw, erase_loops, mean_gap, pairwise, resample, way
+from ddiffpg_core.paths import direct, distance_to_way, dtw, erase_loops, mean_gap, pairwise, rarity, resample, way
 
 
 def plain_dtw(a: np.ndarray, b: np.ndarray, order: float) -> float:
@@ -227,3 +227,11 @@ def test_detours_are_known_by_what_was_found_before():
     assert direct(ways, ways[:0], 0.6, 2.0).tolist() == [True]
     assert direct(ways, known, 0.6, 2.0).tolist() == [False]
     assert direct(ways[:0], known, 0.6, 2.0).tolist() == []
+
+
+def test_rarity_is_of_the_rarest_place_by_hand():
+    # cells of 1 m: all three begin in (0, 0); two go on to (1, 0), one of them to (2, 0); the third goes to (0, 1)
+    ways = np.array([[(0, 0), (1, 0), (1, 0)], [(0, 0), (1, 0), (2, 0)], [(0, 0), (0.2, 0.9), (0, 1)]], float)
+    assert rarity(ways, 1.0).tolist() == [0.5, 1.0, 1.0]
+    assert rarity(ways - 7.3, 1.0).shape == (3,)
+    assert rarity(np.repeat(ways[:1], 4, 0), 1.0).tolist() == [0.25] * 4

@@ -48,7 +48,7 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "critic": {"gamma": 0.99, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "clip": 60.0, "scale": scale},
-        "explore": {"hold_scale": 0.4},
+        "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5},
     } for version, iterations, value_max, scale in (
         ("v1", 12000, 12.0, 0.05), ("v2", 16000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
 }

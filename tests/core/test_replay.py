@@ -174,6 +174,8 @@ def restored(replay: Replay, tmp_path) -> Replay:
 def assert_alike(a: Replay, b: Replay) -> None:
     for name, value in vars(a).items():
         other = getattr(b, name)
+        if name.startswith("_"):
+            continue  # kept at hand, and worked out again from the rest
         if isinstance(value, torch.Tensor):
             assert torch.equal(value, other), name
         else:
