@@ -206,7 +206,6 @@ def test_an_arm_is_sent_where_its_joints_are_and_the_policys_step(nodes, still_a
 
 # ---- the simulated arm ---------------------------------------------------------------------------------
 
-needs_arm = pytest.mark.skipif("panda-drawer" not in tasks.names(), reason="there is no task of an arm")
 ARM_JOINTS = [f"panda_joint{i}" for i in range(1, 8)]
 
 
@@ -220,7 +219,6 @@ def real_arm(nodes, observer) -> Joints:
     return watching
 
 
-@needs_arm
 def test_the_arm_goes_where_it_is_sent_and_stays_there_when_nothing_comes(real_arm):
     observer = real_arm.observer
     assert list(real_arm.positions)[:7] == ARM_JOINTS and len(real_arm.positions) > 7  # drawers too
@@ -238,7 +236,6 @@ def test_the_arm_goes_where_it_is_sent_and_stays_there_when_nothing_comes(real_a
     observer.wait("the start", lambda: not there())
 
 
-@needs_arm
 def test_a_step_of_the_policy_moves_the_arm(real_arm, nodes, tmp_path):
     contract = contract_of_task(tasks.make("panda-drawer"))
     turn = {mode: np.array([0.04, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]) for mode in contract.mode_ids}
