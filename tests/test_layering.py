@@ -39,7 +39,7 @@ ROOMS = (
         "ddiffpg_core",
         "ddiffpg_core",
         frozenset(),
-        frozenset({"numpy", "torch", "yaml", "scipy", "matplotlib"}),  # the last draws what was learned
+        frozenset({"numpy", "torch", "yaml", "sklearn", "scipy", "matplotlib"}),  # the last draws what was learned
     ),
     Room(
         "ddiffpg_sim",

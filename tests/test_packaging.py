@@ -28,7 +28,7 @@ PACKAGES = {
     "ddiffpg_cli": "cli/ddiffpg_cli",
 }
 # import name -> distribution, where the two differ
-DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn"}
 # the extras that a package may count on; a *_node.py file may count on `ros` as well
 EXTRAS = {
     "ddiffpg": (),
