@@ -7,9 +7,6 @@ A preset is a YAML file in ``ddiffpg_core/presets`` and says what a kind of mach
 from __future__ import annotations
 
 import dataclasses
-import math
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -17,14 +14,12 @@ from typing import Any
 
 import yaml
 
+from ddiffpg_core.strict_yaml import ConfigError, merge, parse_yaml
+
 MATMUL = ("float32", "reduced")
 DDIFFPG = "ddiffpg"
 METHODS = (DDIFFPG, "sac", "td3", "dipo", "diffusion-ql")
 """What may be trained: DDiffPG and its baselines."""
-
-
-class ConfigError(ValueError):
-    """A setting is unknown or has a wrong value: names the key, the value and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +263,7 @@ def load_preset(name: str, task: str | None = None) -> Config:
         raise ConfigError(f"preset '{name}' does not exist (known: {', '.join(presets())})")
     folder = resources.files("ddiffpg_core") / "presets"
     where = f"preset {name}"
-    config = _merge(Config(), _yaml((folder / f"{name}.yaml").read_text(), where), where)
+    config = merge(Config(), parse_yaml((folder / f"{name}.yaml").read_text(), where), where)
     if task in tasks_with_settings():
         config = for_task(config, (folder / "tasks" / f"{task}.yaml").read_text(), name, f"settings of task {task}")
     return config
@@ -276,14 +271,14 @@ def load_preset(name: str, task: str | None = None) -> Config:
 
 def for_task(base: Config, text: str, preset: str, where: str) -> Config:
     """``base`` with what a task's YAML asks for under ``preset``; the sections for other presets are checked too."""
-    sections, known = _yaml(text, where), ("any", *presets())
+    sections, known = parse_yaml(text, where), ("any", *presets())
     if not isinstance(sections, dict):
         raise ConfigError(f"{where}: expected sections ({', '.join(known)}), not {sections!r}")
     for name in sections:
         if name not in known:
             raise ConfigError(f"{where}: unknown section '{name}' (known: {', '.join(known)})")
     for name in (n for n in known if n in sections):
-        merged = _merge(base, sections[name], f"{where}: {name}")
+        merged = merge(base, sections[name], f"{where}: {name}")
         base = merged if name in ("any", preset) else base
     return base
 
@@ -296,7 +291,7 @@ def load_file(path: Path, base: Config) -> Config:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    return _merge(base, _yaml(text, str(path)) or {}, str(path))
+    return merge(base, parse_yaml(text, str(path)) or {}, str(path))
 
 
 def override(config: Config, assignments: list[str]) -> Config:
@@ -306,7 +301,7 @@ def override(config: Config, assignments: list[str]) -> Config:
         section, dot, name = key.partition(".")
         if not (equals and dot):
             raise ConfigError(f"override '{text}': expected section.key=value")
-        config = _merge(config, {section: {name: _yaml(value, f"override '{text}'")}}, "override")
+        config = merge(config, {section: {name: parse_yaml(value, f"override '{text}'")}}, "override")
     return config
 
 
@@ -318,7 +313,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def from_dict(raw: dict[str, Any], where: str) -> Config:
     """The tree from plain values; every unknown key is an error."""
-    return _merge(Config(), raw, where)
+    return merge(Config(), raw, where)
 
 
 def dump(config: Config) -> str:
@@ -329,69 +324,3 @@ def dump(config: Config) -> str:
 def _yaml_files(folder: str) -> list[str]:
     inside = (resources.files("ddiffpg_core") / folder).iterdir()
     return sorted(p.name.removesuffix(".yaml") for p in inside if p.name.endswith(".yaml"))
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {error}") from error
-
-
-def _merge(base: Any, raw: Any, where: str) -> Any:
-    """``base`` (a dataclass) with the values of ``raw`` put in, each checked against its type."""
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{where}: expected keys and values, not {raw!r}")
-    types = typing.get_type_hints(type(base))
-    changes = {}
-    for key, value in raw.items():
-        if key not in types:
-            raise ConfigError(f"{where}: unknown key '{key}' (known: {', '.join(types)})")
-        old = getattr(base, key)
-        inner = f"{where}: {key}"
-        changes[key] = _merge(old, value, inner) if dataclasses.is_dataclass(old) else _value(value, old, inner)
-    return dataclasses.replace(base, **changes)
-
-
-def _value(value: Any, like: Any, where: str) -> Any:
-    """``value`` as the type of ``like``."""
-    read, expected = _READ[type(like)]
-    out = read(value)
-    if out is None:
-        raise ConfigError(f"{where} is {value!r}: expected {expected}")
-    return out
-
-
-def _sizes(value: Any) -> tuple[int, ...] | None:
-    fits = isinstance(value, (list, tuple)) and all(type(v) is int and v > 0 for v in value)
-    return tuple(value) if fits else None
-
-
-def _flag(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _number(value: Any) -> float | None:
-    """YAML 1.1 takes ``3e-4`` for text (it wants ``3.0e-4``): that is a number here too."""
-    try:
-        number = float(value) if type(value) in (int, float, str) else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-_READ: dict[type, tuple[Callable[[Any], Any], str]] = {
-    tuple: (_sizes, "a list of whole numbers above 0"),
-    bool: (_flag, "true or false"),
-    int: (_whole, "int, 0 or more"),
-    float: (_number, "float, 0 or more"),
-    str: (_text, "str"),
-}
