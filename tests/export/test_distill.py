@@ -89,7 +89,7 @@ def test_replay_is_read_as_it_was_recorded(distilled: Path, trajectories: list[n
     length = content["length"]["__array__"].numpy()
     assert [len(t) - 1 for t in trajectories] == [n for n in length if n > 0]
     first = int(np.flatnonzero(length)[0])
-    np.testing.assert_array_equal(trajectories[0], content["obs"][first, : length[first] + 1].numpy())
+    np.testing.assert_array_equal(trajectories[0], content["obs"]["__array__"][first, : length[first] + 1].numpy())
 
 
 def test_states_held_out_are_of_other_trajectories() -> None:
