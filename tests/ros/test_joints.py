@@ -115,7 +115,7 @@ def test_an_effort_of_the_policy_moves_the_ants_joints(ant, nodes, push):
     assert "10 Hz" in controller.output()
     controller.send(signal.SIGINT)
     assert controller.wait() == 0
-    observer.wait("no effort at the end", lambda: ant.commands[-1] == [0.0] * 8)
+    observer.wait("no effort at the end", lambda: ant.commands[-1:] == [[0.0] * 8])
     nodes.running.remove(controller)
 
 
@@ -126,7 +126,7 @@ def test_an_obstacle_at_the_ant_makes_it_limp(ant, nodes, push):
     observer.obstacle_listeners(2)
     x, y = observer.odom.pose.pose.position.x, observer.odom.pose.pose.position.y
     observer.put(1, (x + 0.6, y), (0.2, 0.2, 1.0))
-    observer.wait("no effort", lambda: ant.commands[-1] == [0.0] * 8)
+    observer.wait("no effort", lambda: ant.commands[-1:] == [[0.0] * 8])
     assert observer.controller["state"] in ("NO_WAY", "DRIVE")
 
 
