@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ddiffpg_core.agent import DDiffPG
-from ddiffpg_core.batch import FIRST_MODE, Batch
+from ddiffpg_core.batch import Batch
 from ddiffpg_core.critic import CriticEnsemble, project
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.replay import MODE
@@ -51,7 +51,7 @@ class PlainUpdate:
             better.append(self._improve(g, batch.x[g], start))
             self._store(batch, g, better[g])
         actor_loss = self._update_actor(batch, better)
-        novelty_loss = agent.novelty.update(batch.x_one[:FIRST_MODE].flatten(0, 1))
+        novelty_loss = agent.novelty.update(batch.visited)
         return {"critic": torch.stack(losses).mean(), "actor": actor_loss, "novelty": novelty_loss}
 
     def _random_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

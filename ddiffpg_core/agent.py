@@ -195,7 +195,7 @@ class DDiffPG:
         better = climb(start, self.critic.online.at(batch.x).gradient, self.config.improve)
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
-        novelty_loss = self.novelty.update(batch.x_one[:FIRST_MODE].flatten(0, 1))
+        novelty_loss = self.novelty.update(batch.visited)
         self.updates += 1
         return {"critic": critic_loss.mean(), "actor": actor_loss, "novelty": novelty_loss}
 

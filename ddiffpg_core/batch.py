@@ -18,17 +18,16 @@ FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions of G groups, B each, as features; all tensors ``[G, B, ...]`` but ``kind [G]``.
+    """Transitions of G groups, B each, as features; all tensors ``[G, B, ...]`` but ``kind [G]`` and ``visited``.
 
-    ``x_one`` is the next state, ``x_next`` the one that the return bootstraps from. ``own`` marks rows whose
-    improved action is kept for the next time: all of exploration's and the finder's, and the first ``home`` of
-    each mode's. The others lie off the mode's way.
+    ``x_next`` is the state that the return bootstraps from. ``own`` marks rows whose improved action is kept for the
+    next time: all of exploration's and the finder's, and the first ``home`` of each mode's. The others lie off the
+    mode's way. ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
     """
 
     rows: Rows
     kind: torch.Tensor
     x: torch.Tensor
-    x_one: torch.Tensor
     x_next: torch.Tensor
     action: torch.Tensor
     target: torch.Tensor
@@ -37,6 +36,7 @@ class Batch:
     embedding: torch.Tensor
     own: torch.Tensor
     home: int
+    visited: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,16 @@ class Sampler:
         held = self.replay.collected()
         explorers = held[self.replay.explorer[held]]
         slots = rng.choice(explorers if len(explorers) else held, b)
-        rare = int(b * self.shares.rare_share)
+        rare = self._rare(b)
         if rare:
             finished, chance = self.replay.explored()
             if len(finished):
                 slots[:rare] = rng.choice(finished, rare, p=chance)
         return slots
+
+    def _rare(self, b: int) -> int:
+        """How many of exploration's ``b`` rows are drawn by how rare their trajectories are."""
+        return int(b * self.shares.rare_share)
 
     def _find_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         """Half successes of any way, half anything."""
@@ -120,11 +124,21 @@ class Sampler:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time = self.replay, rows.slot, rows.time
         reward, discount, end = self._returns(rows, *credit)
-        x, x_one, x_next = (self.features(replay.obs[slot, at]) for at in (time, time + 1, end))
+        x, x_next = (self.features(replay.obs[slot, at]) for at in (time, end))
         reward[EXPLORE], discount[EXPLORE], x_next[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
         target = replay.target[kind[:, None], slot, time]
-        return Batch(rows, kind, x, x_one, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
-                     self._home(slot.shape[1]))
+        return Batch(rows, kind, x, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
+                     self._home(slot.shape[1]), self._visited(rows))
+
+    def _visited(self, rows: Rows) -> torch.Tensor:
+        """The next states of exploration's and the finder's rows, those left out that were drawn for being rare.
+
+        Else a rare place would be as well known by being drawn as by being visited.
+        """
+        drawn = torch.ones_like(rows.slot[:FIRST_MODE], dtype=torch.bool)
+        drawn[EXPLORE, : self._rare(rows.slot.shape[1])] = False
+        slot, time = rows.slot[:FIRST_MODE][drawn], rows.time[:FIRST_MODE][drawn]
+        return self.features(self.replay.obs[slot, time + 1])
 
     def _novel_returns(self, slot: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """n-step return of novelty from ``slot, time [B]``, its discount, and the state it bootstraps from ``[B, F]``.

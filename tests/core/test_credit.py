@@ -167,7 +167,7 @@ def test_exploration_is_paid_for_novelty_one_step_at_a_time():
     batch = table.draw()
     seen = table.seen(batch, EXPLORE, slot)
     assert {t: (d, p) for t, (_, d, p) in seen.items()} == {t: (0.5, (t + 1, 0)) for t in range(4)}
-    here, there = table.novelty(batch.x[EXPLORE]), table.novelty(batch.x_one[EXPLORE])
+    here, there = table.novelty(batch.x[EXPLORE]), table.novelty(batch.x_next[EXPLORE])
     config, spread = table.novelty.config, table.novelty.spread
     expected = ((there - 0.5 * here).clamp(min=0) / (spread + 1e-6)).clamp(max=config.clip) * config.scale
     torch.testing.assert_close(batch.reward[EXPLORE], expected.detach())
@@ -314,6 +314,7 @@ def test_exploration_draws_rare_ways_more_often():
         count[name] = (table.draw().rows.slot[EXPLORE] == rare).float().mean()
     assert count["even"] < 0.2  # one trajectory in eleven, the one under way included
     assert count["rare"] > 0.25  # half of the rows are shared evenly between the ends of the two ways
+    assert len(table.draw().visited) == 2 * 400 - 200  # rows that were drawn for being rare are not visits
 
 
 def test_a_modes_rows_are_its_successes_then_anybodys_then_other_modes():
