@@ -50,7 +50,7 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "clip": 60.0, "scale": scale},
         "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5},
     } for version, iterations, value_max, scale in (
-        ("v1", 12000, 12.0, 0.05), ("v2", 16000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
+        ("v1", 24000, 12.0, 0.05), ("v2", 24000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
 }
 
 
