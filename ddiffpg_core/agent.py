@@ -9,98 +9,56 @@ import numpy as np
 import torch
 
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
-from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic, project
 from ddiffpg_core.diffusion import DiffusionActor
-from ddiffpg_core.features import Features
 from ddiffpg_core.improve import climb
+from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import direct, way
-from ddiffpg_core.replay import FIND, MODE, Replay
+from ddiffpg_core.replay import FIND, MODE
 from ddiffpg_core.spec import Step, TaskSpec
 
 _NETWORKS = ("actor", "slow_actor", "novelty")
 
 
-class DDiffPG:
-    """Deep diffusion policy gradient (arXiv 2406.00681) with mode-consistent credit.
+class DDiffPG(Learner):
+    """Deep diffusion policy gradient (arXiv 2406.00681) with mode-consistent credit."""
 
-    Everything random is drawn from ``rng`` (choices) and ``noise`` (tensors), both part of the state.
-    """
+    actor: DiffusionActor
+    slow_actor: DiffusionActor
 
     def __init__(self, spec: TaskSpec, config: Config, seed: int) -> None:
-        self.spec, self.config = spec, config
-        self.device = torch.device(config.train.device)
-        torch.manual_seed(seed)
-        self.rng = np.random.default_rng(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
-        self.features = Features(spec).to(self.device)
-        size = self.features.size
+        super().__init__(spec, config, seed)
+        size, e = self.features.size, config.actor.embedding_dim
         self.actor = DiffusionActor(size, spec.action_dim, config.actor).to(self.device)
         self.slow_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), config.actor.learning_rate, fused=True)
         self.critic = Critic(size + spec.action_dim, FIRST_MODE, config.critic, self.device)
+        self.critic_optimizer = self.critic.optimizer
         self.novelty = Novelty(self.features, config.novelty).to(self.device)
-        n, e = config.train.num_envs, config.actor.embedding_dim
-        cell = config.novelty.cell * spec.path_tolerance
-        self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device, cell)
         self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance,
                              2.0 if config.actor.mode_embedding else 0.0)
-        self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
-        self.cells: set[tuple[int, ...]] = set()
-        self.fade = 1.0
-        self.transitions = 0
-        self.updates = 0
-        self.batch: Batch | None = None  # what the last update learned from
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes known now."""
         return self.bank.modes
 
     # ---- collecting -------------------------------------------------------------------------------
 
-    def begin(self, obs: np.ndarray) -> None:
-        """First observation of every environment ``[N, O]``."""
-        self.replay.start(torch.as_tensor(obs, device=self.device), self.behaviour.explorer)
-        for env in range(len(obs)):
-            self._assign(env)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Behaviour: ``obs [N, O]`` -> actions ``[N, A]`` in ±1, random while warming up."""
-        if self.transitions < self.config.train.warmup_iterations * len(obs):
-            self.behaviour.disturb(np.zeros((len(obs), self.spec.action_dim)), self.rng)
-            return self.rng.uniform(-1, 1, (len(obs), self.spec.action_dim)).astype(np.float32)
-        embedding = torch.as_tensor(self.behaviour.embedding(), device=self.device)
-        x = self.features(torch.as_tensor(obs, device=self.device))
-        return self.behaviour.disturb(self.actor.sample(x, embedding, self.noise).cpu().numpy(), self.rng)
-
     def observe(self, action: np.ndarray, step: Step) -> None:
-        """Keep what happened; where an episode ended, label its way and begin the next.
-
-        Raises ConfigError where a reward lies outside the critics' atoms.
-        """
+        """As every method; ConfigError where a reward lies outside the critics' atoms."""
         if step.reward.min() < 0.0 or step.reward.max() > self.config.critic.value_max:
             raise ConfigError(f"task {self.spec.name!r} pays {step.reward.min()} to {step.reward.max()}: expected 0 to "
                               f"critic.value_max, which is {self.config.critic.value_max}")
-        ended = self.replay.append(torch.as_tensor(action, device=self.device), step)
-        self.transitions += len(action)
-        cells = np.round(step.final_obs[:, self.spec.path_columns] / self.spec.path_tolerance).astype(int)
-        self.cells.update(map(tuple, cells.tolist()))
-        obs = torch.as_tensor(step.obs, device=self.device)
-        for env in ended:
-            slot = self.replay.close(env, step)
-            self._describe(slot)
-            self._assign(env)
-            self.replay.reopen(env, obs[env], bool(self.behaviour.explorer[env]), self.rng)
+        super().observe(action, step)
 
     def _assign(self, env: int) -> None:
         """A role for the next episode: the first environments run modes, as soon as there are any."""
@@ -174,14 +132,12 @@ class DDiffPG:
 
     def measures(self) -> dict[str, float]:
         """What is worth plotting: trajectories, successes, modes, coverage."""
-        replay = self.replay
-        success = replay.live & replay.success
-        out: dict[str, float] = {"trajectories": replay.finished, "successes_held": int(success.sum()),
-                                 "modes": len(self.bank.modes), "coverage_cells": len(self.cells),
-                                 "cluster/paths": len(self.bank.library.path)}
-        apart = self.bank.library.silhouette()
+        replay, library = self.replay, self.bank.library
+        out = super().measures() | {"modes": len(self.bank.modes), "cluster/paths": len(library.path)}
+        apart = library.silhouette()
         if apart is not None:
             out["cluster/silhouette"] = apart
+        success = replay.live & replay.success
         return out | {f"mode{m.id}/trajectories": int((success & (replay.mode == m.id)).sum()) for m in self.bank.modes}
 
     # ---- learning ---------------------------------------------------------------------------------
@@ -203,24 +159,10 @@ class DDiffPG:
         """Each group's embedding ``[2 + K, E]``."""
         return np.stack([*self.special, *(m.embedding for m in self.bank.modes)])
 
-    @property
-    def settled(self) -> bool:
-        """Whether learning rates fade by now: what is known then is made good, and nothing new begun."""
-        return self.fade < 1.0
-
-    def schedule(self, progress: float) -> None:
-        """Let learning rates fade over the last part of training: ``progress`` runs from 0 to 1."""
-        start = self.config.train.fade_from
-        self.fade = 1.0 if progress <= start else 1.0 - 0.9 * (progress - start) / (1.0 - start)
-        for optimizer, rate in ((self.actor_optimizer, self.config.actor.learning_rate),
-                                (self.critic.optimizer, self.config.critic.learning_rate)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * self.fade
-
     @torch.no_grad()
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The actor's own at the next states ``[G, B, A]``, and at those off each mode's way ``[K, B - home, A]``."""
-        b, off = batch.x.shape[1], (slice(FIRST_MODE, None), slice(batch.home, None))
+        b, off = batch.x.shape[1], batch.off
         noise = self.actor.draw_noise((len(batch.x), 2 * b - batch.home), self.noise)
         next_action = self.actor.from_noise(noise[:, :b], batch.x_next, batch.embedding)
         return next_action, self.actor.from_noise(noise[FIRST_MODE:, b:], batch.x[off], batch.embedding[off])
@@ -237,7 +179,7 @@ class DDiffPG:
 
     def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
         """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
-        off, start = (slice(FIRST_MODE, None), slice(batch.home, None)), batch.target.clone()
+        off, start = batch.off, batch.target.clone()
         start[off], _ = self.critic.online.at(batch.x[off], FIRST_MODE).best(self._candidates(away, len(start)))
         return start
 
@@ -272,29 +214,19 @@ class DDiffPG:
     # ---- keeping ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on exactly from here."""
         parts = {name: dict(getattr(self, name).state_dict()) for name in _NETWORKS}
-        return {
-            **parts, "actor_optimizer": self.actor_optimizer.state_dict(), "critic": self.critic.state_dict(),
-            "novelty_optimizer": self.novelty.optimizer.state_dict(), "replay": self.replay.state_dict(),
-            "bank": self.bank.state_dict(), "behaviour": self.behaviour.state_dict(),
-            "credit": self.credit.state_dict(), "mode_steps": self.mode_steps, "cells": sorted(map(list, self.cells)),
-            "special": self.special, "transitions": self.transitions,
-            "updates": self.updates, "rng": self.rng.bit_generator.state, "noise": self.noise.get_state(),
+        return super().state_dict() | parts | {
+            "actor_optimizer": self.actor_optimizer.state_dict(), "critic": self.critic.state_dict(),
+            "bank": self.bank.state_dict(), "credit": self.credit.state_dict(), "mode_steps": self.mode_steps,
+            "special": self.special,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         for name in _NETWORKS:
             getattr(self, name).load_state_dict(state[name])
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.critic.load_state_dict(state["critic"])
-        self.novelty.optimizer.load_state_dict(state["novelty_optimizer"])
-        self.replay.load_state_dict(state["replay"])
         self.bank.load_state_dict(state["bank"])
-        self.behaviour.load_state_dict(state["behaviour"])
         self.credit.load_state_dict(state["credit"], self.replay)
         self.mode_steps, self.special = state["mode_steps"], state["special"]
-        self.cells = set(map(tuple, state["cells"]))
-        self.transitions, self.updates = state["transitions"], state["updates"]
-        self.rng.bit_generator.state = state["rng"]
-        self.noise.set_state(state["noise"])

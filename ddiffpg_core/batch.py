@@ -38,6 +38,11 @@ class Batch:
     home: int
     visited: torch.Tensor
 
+    @property
+    def off(self) -> tuple[slice, slice]:
+        """Where the rows off the modes' ways are."""
+        return slice(FIRST_MODE, None), slice(self.home, None)
+
 
 @dataclass(frozen=True)
 class Sampler:

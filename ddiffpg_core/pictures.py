@@ -18,7 +18,7 @@ from scipy.cluster.hierarchy import dendrogram
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.batch import FIRST_MODE
 from ddiffpg_core.clustering import cluster
-from ddiffpg_core.method import Agent
+from ddiffpg_core.learner import Learner
 from ddiffpg_core.replay import Replay
 
 Background = Callable[[Axes], None]
@@ -27,7 +27,7 @@ Background = Callable[[Axes], None]
 COLOURS = [plt.get_cmap("tab10")(i) for i in range(10)]
 
 
-def draw_all(agent: Agent, folder: Path, background: Background) -> list[Path]:
+def draw_all(agent: Learner, folder: Path, background: Background) -> list[Path]:
     """Trajectories and coverage of a run, and of DDiffPG its Q maps and dendrogram, as PNG files in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {"trajectories": draw_trajectories(agent, background), "coverage": draw_coverage(agent, background)}
@@ -38,7 +38,7 @@ def draw_all(agent: Agent, folder: Path, background: Background) -> list[Path]:
     return [_save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
-def draw_trajectories(agent: Agent, background: Background) -> plt.Figure:
+def draw_trajectories(agent: Learner, background: Background) -> plt.Figure:
     """The newest successes of each mode, and its prototype as a thick line; without modes the newest of all.
 
     From above, and ways in space from behind too.
@@ -54,7 +54,7 @@ def draw_trajectories(agent: Agent, background: Background) -> plt.Figure:
     return figure
 
 
-def _draw_ways(agent: Agent, axes: Axes, plane: tuple[int, int]) -> None:
+def _draw_ways(agent: Learner, axes: Axes, plane: tuple[int, int]) -> None:
     """The ways of all modes as they are seen in a ``plane`` of two axes."""
     replay, columns = agent.replay, list(plane)
     success = replay.live & replay.success
@@ -75,7 +75,7 @@ def _draw_newest(axes: Axes, replay: Replay, chosen: np.ndarray, columns: list[i
         axes.plot(*replay.path(slot)[:, columns].T, color=colour, alpha=0.25, linewidth=0.7)
 
 
-def draw_coverage(agent: Agent, background: Background) -> plt.Figure:
+def draw_coverage(agent: Learner, background: Background) -> plt.Figure:
     """Where the trajectories in memory have been."""
     figure, axes = plt.subplots(figsize=(6, 6))
     background(axes)

@@ -19,8 +19,8 @@ from ddiffpg_core import config as settings
 from ddiffpg_core.checkpoint import SavedPolicy
 from ddiffpg_core.config import Config
 from ddiffpg_core.evaluate import Report
+from ddiffpg_core.learner import Learner
 from ddiffpg_core.machine import machine
-from ddiffpg_core.method import Agent
 from ddiffpg_core.spec import VecEnv
 from ddiffpg_core.timing import Stages
 
@@ -89,7 +89,7 @@ class Run:
 
     # ---- going on ---------------------------------------------------------------------------------
 
-    def restore(self, env: VecEnv, agent: Agent) -> np.ndarray | None:
+    def restore(self, env: VecEnv, agent: Learner) -> np.ndarray | None:
         """Put environment and agent back to the last checkpoint; returns the observations, None without one."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
@@ -106,7 +106,7 @@ class Run:
         self._cut_log()
         return obs
 
-    def save(self, iteration: int, env: VecEnv, agent: Agent) -> None:
+    def save(self, iteration: int, env: VecEnv, agent: Learner) -> None:
         """Everything needed to go on from after ``iteration``."""
         checkpoint.save(self.folder / "checkpoint.pt", {
             "iteration": iteration, "best": self.best, "seconds": self.seconds,
@@ -148,14 +148,14 @@ class Run:
 
     # ---- looking ----------------------------------------------------------------------------------
 
-    def log(self, iteration: int, agent: Agent, losses: dict[str, torch.Tensor], stages: Stages) -> None:
+    def log(self, iteration: int, agent: Learner, losses: dict[str, torch.Tensor], stages: Stages) -> None:
         """One line of metrics.csv and TensorBoard."""
         row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
         row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
         row |= {f"seconds/{k}": v for k, v in stages.seconds.items()}
         self._write(iteration, row | {f"{k}/seconds": v for k, v in stages.last.items() if k == "cluster"})
 
-    def evaluate(self, iteration: int, agent: Agent, evaluator: Evaluator) -> None:
+    def evaluate(self, iteration: int, agent: Learner, evaluator: Evaluator) -> None:
         """Evaluate the agent as it is now, log it, and keep its policy if none was better."""
         policy = self._policy(agent)
         report = evaluator(policy, self.config.train.eval_episodes)
@@ -167,11 +167,11 @@ class Run:
             self.best = score(report)
             checkpoint.save_policy(self.folder / "policy.pt", replace(policy, report=report.to_dict()))
 
-    def _policy(self, agent: Agent) -> SavedPolicy:
+    def _policy(self, agent: Learner) -> SavedPolicy:
         return SavedPolicy(self.task, self.seed, agent.transitions, self.commit, self.config, agent.features,
                            agent.slow_actor, agent.modes, {})
 
-    def finish(self, agent: Agent, evaluator: Evaluator) -> Report:
+    def finish(self, agent: Learner, evaluator: Evaluator) -> Report:
         """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json.
 
         report.json has beside it what ``agent`` needed for it: method, transitions, cells covered, seconds.

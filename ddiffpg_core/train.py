@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ddiffpg_core.config import TrainConfig
 from ddiffpg_core.evaluate import Report
-from ddiffpg_core.method import Agent
+from ddiffpg_core.learner import Learner
 from ddiffpg_core.run import Evaluator, Run
 from ddiffpg_core.spec import VecEnv
 from ddiffpg_core.timing import Stages
 
 
-def train(env: VecEnv, agent: Agent, evaluator: Evaluator, run: Run, config: TrainConfig) -> Report:
+def train(env: VecEnv, agent: Learner, evaluator: Evaluator, run: Run, config: TrainConfig) -> Report:
     """Train to the end of ``config.iterations``, from wherever ``run`` stands; returns the last evaluation.
 
     One iteration is one control step of all environments, then ``updates_per_iteration`` updates.

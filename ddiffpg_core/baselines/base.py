@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,13 +12,10 @@ import torch
 from torch import nn
 
 from ddiffpg_core.actors import Actor, mlp, new_actor
-from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config
-from ddiffpg_core.features import Features
-from ddiffpg_core.modes import Mode
+from ddiffpg_core.learner import Learner
 from ddiffpg_core.novelty import Novelty
-from ddiffpg_core.replay import Replay
-from ddiffpg_core.spec import Step, TaskSpec
+from ddiffpg_core.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class TwinCritic(nn.Module):
         return torch.stack([head(both).squeeze(-1) for head in self.heads])
 
 
-class Baseline(ABC):
+class Baseline(Learner):
     """An off-policy method with one actor, twin critics and no modes; a subclass says how they learn.
 
     Data is collected as DDiffPG collects it: the same warm-up, the same noise on every action, and the explorers'
@@ -66,12 +63,7 @@ class Baseline(ABC):
         "actor", "slow_actor", "critic", "slow_critic", "novelty", "actor_optimizer", "critic_optimizer")
 
     def __init__(self, spec: TaskSpec, config: Config, seed: int) -> None:
-        self.spec, self.config = spec, config
-        self.device = torch.device(config.train.device)
-        torch.manual_seed(seed)
-        self.rng = np.random.default_rng(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
-        self.features = Features(spec).to(self.device)
+        super().__init__(spec, config, seed)
         size = self.features.size
         self.actor: Actor = new_actor(self.method, config, size, spec.action_dim).to(self.device)
         self.slow_actor: Actor = copy.deepcopy(self.actor).requires_grad_(False)
@@ -80,15 +72,7 @@ class Baseline(ABC):
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), config.actor.learning_rate, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), config.critic.learning_rate, fused=True)
         self.novelty = Novelty(self.features, config.novelty).to(self.device)
-        n, e = config.train.num_envs, config.actor.embedding_dim
-        self.null = torch.zeros(e, device=self.device)
-        cell = config.novelty.cell * spec.path_tolerance
-        self.replay = Replay(spec, config.replay.trajectories, n, config.modes.path_points, self.device, cell)
-        self.behaviour = Behaviour(n, e, spec.max_steps, config.explore)
-        self.cells: set[tuple[int, ...]] = set()
-        self.fade = 1.0
-        self.transitions = self.updates = 0
-        self.batch: Transitions | None = None  # what the last update learned from
+        self.null = torch.zeros(config.actor.embedding_dim, device=self.device)
 
     # ---- how a method learns ----------------------------------------------------------------------
 
@@ -148,32 +132,6 @@ class Baseline(ABC):
 
     # ---- collecting -------------------------------------------------------------------------------
 
-    def begin(self, obs: np.ndarray) -> None:
-        self.replay.start(torch.as_tensor(obs, device=self.device), self.behaviour.explorer)
-        for env in range(len(obs)):
-            self._assign(env)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Behaviour: ``obs [N, O]`` -> actions ``[N, A]`` in ±1, random while warming up."""
-        if self.transitions < self.config.train.warmup_iterations * len(obs):
-            self.behaviour.disturb(np.zeros((len(obs), self.spec.action_dim)), self.rng)
-            return self.rng.uniform(-1, 1, (len(obs), self.spec.action_dim)).astype(np.float32)
-        x = self.features(torch.as_tensor(obs, device=self.device))
-        action = self.actor.sample(x, self.null_embedding(x), self.noise)
-        return self.behaviour.disturb(action.cpu().numpy(), self.rng)
-
-    def observe(self, action: np.ndarray, step: Step) -> None:
-        """Keep what happened; where an episode ended, begin the next."""
-        ended = self.replay.append(torch.as_tensor(action, device=self.device), step)
-        self.transitions += len(action)
-        cells = np.round(step.final_obs[:, self.spec.path_columns] / self.spec.path_tolerance).astype(int)
-        self.cells.update(map(tuple, cells.tolist()))
-        obs = torch.as_tensor(step.obs, device=self.device)
-        for env in ended:
-            self.replay.close(env, step)
-            self._assign(env)
-            self.replay.reopen(env, obs[env], bool(self.behaviour.explorer[env]), self.rng)
-
     def _assign(self, env: int) -> None:
         """A role for the next episode, as DDiffPG's: all explore until a goal was found, then the last of them do."""
         found = bool((self.replay.live & self.replay.success).any())
@@ -183,53 +141,18 @@ class Baseline(ABC):
         else:
             self.behaviour.explore(env, null, null if found else None, self.rng)
 
-    # ---- what every agent has ---------------------------------------------------------------------
+    def _describe(self, slot: int) -> None:
+        """There is nothing to say: no modes, no labels."""
 
-    @property
-    def modes(self) -> tuple[Mode, ...]:
-        return ()
-
-    def rediscover_modes(self) -> None:
-        """There are none."""
-        return
-
-    @property
-    def settled(self) -> bool:
-        return self.fade < 1.0
-
-    def schedule(self, progress: float) -> None:
-        """Let learning rates fade over the last part of training, as DDiffPG's do."""
-        start = self.config.train.fade_from
-        self.fade = 1.0 if progress <= start else 1.0 - 0.9 * (progress - start) / (1.0 - start)
-        for optimizer, rate in ((self.actor_optimizer, self.config.actor.learning_rate),
-                                (self.critic_optimizer, self.config.critic.learning_rate)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * self.fade
-
-    def measures(self) -> dict[str, float]:
-        held = int((self.replay.live & self.replay.success).sum())
-        return {"trajectories": self.replay.finished, "successes_held": held, "coverage_cells": len(self.cells)}
+    # ---- keeping ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on exactly from here."""
-        return {
-            **{name: dict(getattr(self, name).state_dict()) for name in self.kept},
-            "novelty_optimizer": self.novelty.optimizer.state_dict(), "replay": self.replay.state_dict(),
-            "behaviour": self.behaviour.state_dict(), "cells": sorted(map(list, self.cells)),
-            "transitions": self.transitions, "updates": self.updates, "rng": self.rng.bit_generator.state,
-            "noise": self.noise.get_state(),
-        }
+        return super().state_dict() | {name: dict(getattr(self, name).state_dict()) for name in self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         for name in self.kept:
             getattr(self, name).load_state_dict(state[name])
-        self.novelty.optimizer.load_state_dict(state["novelty_optimizer"])
-        self.replay.load_state_dict(state["replay"])
-        self.behaviour.load_state_dict(state["behaviour"])
-        self.cells = set(map(tuple, state["cells"]))
-        self.transitions, self.updates = state["transitions"], state["updates"]
-        self.rng.bit_generator.state = state["rng"]
-        self.noise.set_state(state["noise"])
 
 
 def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> torch.Tensor:
