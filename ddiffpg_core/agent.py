@@ -40,7 +40,7 @@ class DDiffPG(Learner):
         self.critic_optimizer = self.critic.optimizer
         self.novelty = Novelty(self.features, config.novelty).to(self.device)
         self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance,
-                             2.0 if config.actor.mode_embedding else 0.0)
+                             2.0 if config.actor.mode_embedding else 0.0, len(spec.outcome))
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)
         special = self.rng.normal(size=(2, e))
@@ -72,7 +72,9 @@ class DDiffPG(Learner):
     def _describe(self, slot: int) -> None:
         """The way of a finished trajectory and the mode that it belongs to."""
         replay, modes = self.replay, self.config.modes
-        replay.way[slot] = way(replay.path(slot), modes.path_points, self.spec.path_tolerance)
+        taken = way(replay.path(slot), modes.path_points, self.spec.path_tolerance)
+        last = self.spec.outcome_of(replay.obs[slot, replay.length[slot]].cpu().numpy())
+        replay.way[slot] = np.concatenate([taken, np.broadcast_to(last, (len(taken), len(last)))], axis=1)
         if self.bank.modes:
             replay.mode[slot] = self._labels(np.array([slot]))[0]
             self.credit.add(slot, replay)
@@ -148,7 +150,7 @@ class DDiffPG(Learner):
         next_action, away = self._sample_actions(batch)
         target, start = self._target(batch, next_action), self._start(batch, away)
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
-        better = climb(start, self.critic.online.at(batch.x).gradient, self.config.improve)
+        better = self._within_reach(batch, climb(start, self.critic.online.at(batch.x).gradient, self.config.improve))
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
         novelty_loss = self.novelty.update(batch.visited)
@@ -182,6 +184,13 @@ class DDiffPG(Learner):
         off, start = batch.off, batch.target.clone()
         start[off], _ = self.critic.online.at(batch.x[off], FIRST_MODE).best(self._candidates(away, len(start)))
         return start
+
+    def _within_reach(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:
+        """``better [G, B, A]``, on a mode's own way no farther from what was done than its critic is to be trusted."""
+        reach = self.config.improve.reach
+        near = better.clamp(batch.action - reach, batch.action + reach)
+        home = batch.own & (batch.kind[:, None] == MODE)
+        return torch.where(home[..., None], near, better)
 
     def _candidates(self, action: torch.Tensor, groups: int) -> torch.Tensor:
         """``action [G, B, A]`` of the last G of so many groups, and random ones beside it: ``[G, B, C, A]``.

@@ -92,8 +92,16 @@ class Sampler:
         slots = rng.choice(self.replay.collected(), b)
         success = np.flatnonzero(self.replay.live & self.replay.success)
         if len(success):
-            slots[: b // 2] = rng.choice(success, b // 2)
+            slots[: b // 2] = self._successes(success, b // 2, rng)
         return slots
+
+    def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` of the slots ``success``: all alike, or in proportion to how the discount leaves their goal."""
+        if not self.shares.prefer_quick:
+            return rng.choice(success, count)
+        length = self.replay.length[success]
+        chance = self.critic.gamma ** (length - length.min())
+        return rng.choice(success, count, p=chance / chance.sum())
 
     def _mode_slots(self, mode_id: int, b: int, rng: np.random.Generator) -> np.ndarray:
         """A mode's own successes, then anything but other ways' exploitation, then other modes' successes."""
@@ -103,7 +111,7 @@ class Sampler:
         other = np.flatnonzero(success & (replay.mode != mode_id))
         anything = np.flatnonzero(replay.live & (replay.explorer | ~replay.success))
         first, second = self._home(b), int(b * (shares.own_share + shares.any_share))
-        slots = rng.choice(own if len(own) else np.flatnonzero(success), b)
+        slots = self._successes(own if len(own) else np.flatnonzero(success), b, rng)
         if len(anything):
             slots[first:second] = rng.choice(anything, second - first)
         if len(other):

@@ -91,11 +91,17 @@ class CriticConfig:
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """Action improvement by gradient steps on Q (paper, equation 5)."""
+    """Action improvement by gradient steps on Q (paper, equation 5).
+
+    ``reach``: how far an action on a mode's own way may come from the one that was done, in each of its numbers (of the
+    range ±1; 2 is anywhere). Improvement goes on whenever a row is drawn; with many numbers it ends where critics err.
+    ``candidates``: random actions that improvement off a mode's way may begin from, and targets beside the actor's.
+    """
 
     steps: int = 4
     learning_rate: float = 0.06
     candidates: int = 4
+    reach: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,9 @@ class ReplayConfig:
     """Trajectories kept, and what a mode's rows are drawn from (the rest: other modes' successes).
 
     ``rare_share``: the part of exploration's rows whose trajectories are drawn by how rare the places are that they
-    reach: else the explorer goes on the way that most have gone. ``success_share``: the part of a baseline's batch that
-    is of successful trajectories, as soon as there are any.
+    reach: else the explorer goes on the way that most have gone. ``prefer_quick``: successes are drawn for a mode and
+    the finder in proportion to what the discount leaves of their goal (Peters and Schaal 2007), quick ones more often.
+    ``success_share``: the part of a baseline's batch that is of successful trajectories, as soon as there are any.
     """
 
     trajectories: int = 4000
@@ -155,6 +162,7 @@ class ReplayConfig:
     any_share: float = 0.33
     mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
     rare_share: float = 0.0
+    prefer_quick: bool = False
     success_share: float = 0.5
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,26 @@ from ddiffpg_core.paths import dtw, mean_gap
 
 @dataclass(frozen=True)
 class Mode:
-    """One way. ``id`` is never reused; ``lineage`` are the ids it came from; ``prototype [P, D]`` in metres."""
+    """One way. ``id`` is never reused; ``lineage`` are the ids it came from; ``prototype [P, D]`` in metres.
+
+    ``outcome [K]`` is what it does to the scene (``TaskSpec.outcome_of``).
+    """
 
     id: int
     lineage: tuple[int, ...]
     embedding: np.ndarray
     prototype: np.ndarray
+    outcome: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and arrays."""
-        return {"id": self.id, "lineage": list(self.lineage), "embedding": self.embedding, "prototype": self.prototype}
+        return {"id": self.id, "lineage": list(self.lineage), "embedding": self.embedding,
+                "prototype": self.prototype, "outcome": self.outcome}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Mode:
         """Back from :meth:`to_dict`."""
-        return cls(raw["id"], tuple(raw["lineage"]), raw["embedding"], raw["prototype"])
+        return cls(raw["id"], tuple(raw["lineage"]), raw["embedding"], raw["prototype"], raw["outcome"])
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,17 @@ class Change:
 class ModeBank:
     """All modes known now, in the order of their critics, and the paths they are made of.
 
-    Ways nearer to each other than ``apart`` (metres) are one. Embeddings are directions of ``embedding_length``.
+    Ways are compared with their outcomes beside each point: ``D + K`` numbers, of ``path_dim`` and ``outcome_dim``.
+    Those nearer to each other than ``apart`` (metres) are one. Embeddings are directions of ``embedding_length``.
     """
 
     def __init__(self, config: ModesConfig, path_dim: int, embedding_dim: int, apart: float,
-                 embedding_length: float = 2.0) -> None:
+                 embedding_length: float = 2.0, outcome_dim: int = 0) -> None:
         self.apart, self.embedding_length = apart, embedding_length
+        self.path_dim = path_dim
         self.config = config
         self.embedding_dim = embedding_dim
-        self.library = PathLibrary(config, path_dim)
+        self.library = PathLibrary(config, path_dim + outcome_dim)
         self.modes: tuple[Mode, ...] = ()
         self.next_id = 0
         self.last: Clustering | None = None
@@ -61,10 +69,11 @@ class ModeBank:
 
     @property
     def prototypes(self) -> np.ndarray:
-        return np.stack([m.prototype for m in self.modes])
+        """What ways are compared with ``[M, P, D + K]``."""
+        return _whole(self.modes)
 
     def label(self, ways: np.ndarray) -> np.ndarray:
-        """The id of the nearest mode of each way ``[N, P, D]`` -> ``[N]``; -1 if none is as near."""
+        """The id of the nearest mode of each way ``[N, P, D + K]`` -> ``[N]``; -1 if none is as near."""
         gap = dtw(ways, self.prototypes)
         return np.where(gap.min(1) <= self.apart, self.ids[gap.argmin(1)], -1)
 
@@ -91,7 +100,7 @@ class ModeBank:
 
     def _named(self, found: np.ndarray, groups: list[np.ndarray], heirs: list[int | None],
                rng: np.random.Generator) -> tuple[list[Mode], list[int]]:
-        """A mode for each way of ``found [G, P, D]``, and the id that each learns from."""
+        """A mode for each way of ``found [G, P, D + K]``, and the id that each learns from."""
         known = {m.id: m for m in self.modes}
         place = {m.id: k for k, m in enumerate(self.modes)}
         moved = dtw(found, self.prototypes) if known else None
@@ -114,18 +123,20 @@ class ModeBank:
         missing = [m for m in self.modes if m.id not in heirs]
         if not missing:
             return []
-        gap = dtw(np.stack([m.prototype for m in missing]), np.stack([m.prototype for m in found]))
+        gap = dtw(_whole(missing), _whole(found))
         return [m for m, nearest in zip(missing, gap.min(1)) if nearest > self.apart]
 
-    def _continued(self, mode: Mode, prototype: np.ndarray, moved: float) -> Mode:
+    def _continued(self, mode: Mode, found: np.ndarray, moved: float) -> Mode:
         """The same mode; its way stays as it is until the new one, ``moved`` metres off, is clearly another."""
-        return mode if moved < 0.25 * self.apart else replace(mode, prototype=prototype)
+        if moved < 0.25 * self.apart:
+            return mode
+        return replace(mode, prototype=found[:, : self.path_dim], outcome=found[0, self.path_dim :])
 
-    def _new_mode(self, prototype: np.ndarray, parent: Mode | None, rng: np.random.Generator) -> Mode:
+    def _new_mode(self, found: np.ndarray, parent: Mode | None, rng: np.random.Generator) -> Mode:
         embedding = rng.normal(size=self.embedding_dim)
         embedding = (self.embedding_length * embedding / np.linalg.norm(embedding)).astype(np.float32)
         lineage = () if parent is None else (*parent.lineage, parent.id)
-        mode = Mode(self.next_id, lineage, embedding, prototype)
+        mode = Mode(self.next_id, lineage, embedding, found[:, : self.path_dim], found[0, self.path_dim :])
         self.next_id += 1
         return mode
 
@@ -137,6 +148,12 @@ class ModeBank:
         self.library.load_state_dict(state["library"])
         self.modes = tuple(Mode.from_dict(m) for m in state["modes"])
         self.next_id = state["next_id"]
+
+
+def _whole(modes: Sequence[Mode]) -> np.ndarray:
+    """Their prototypes with the outcome beside each point ``[M, P, D + K]``."""
+    return np.stack([np.concatenate([m.prototype, np.broadcast_to(m.outcome, (len(m.prototype), len(m.outcome)))], 1)
+                     for m in modes])
 
 
 def _heirs(groups: list[np.ndarray], owner: np.ndarray, ids: np.ndarray) -> list[int | None]:

@@ -36,7 +36,7 @@ class Replay:
                  cell: float = 0.0) -> None:
         if slots < 2 * num_envs:
             raise ValueError(f"replay.trajectories is {slots}: expected at least twice train.num_envs ({num_envs})")
-        h, a, p = spec.max_steps, spec.action_dim, len(spec.path)
+        h, a, p = spec.max_steps, spec.action_dim, len(spec.path) + len(spec.outcome)
         self.columns = spec.path_columns
         self.cell = cell
         self.tolerance = spec.path_tolerance

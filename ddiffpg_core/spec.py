@@ -85,7 +85,8 @@ class TaskSpec:
     ``path`` names the observation fields that trace the way taken (metres); two ways are compared by
     them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it; ways that are
     nowhere more than twice that apart are one way.
-    ``max_steps`` is the time limit of an episode in control steps.
+    ``max_steps`` is the time limit of an episode in control steps. ``outcome`` names observation fields of
+    the scene: ways after which they are more than half of their scales apart are different, wherever the robot went.
     """
 
     name: str
@@ -96,6 +97,7 @@ class TaskSpec:
     action: ActionSpec
     path: tuple[str, ...]
     path_tolerance: float
+    outcome: tuple[str, ...] = ()
 
     @property
     def obs_dim(self) -> int:
@@ -110,6 +112,11 @@ class TaskSpec:
         """Columns of the observation that trace the way."""
         names = [f.name for f in self.observation]
         return [names.index(p) for p in self.path]
+
+    def outcome_of(self, obs: np.ndarray) -> np.ndarray:
+        """What ``obs [..., O]`` says of the outcome ``[..., K]``, in metres: half a scale is as far as two ways."""
+        names = [f.name for f in self.observation]
+        return 4.0 * self.path_tolerance * self.normalise(obs)[..., [names.index(name) for name in self.outcome]]
 
     def normalise(self, obs: np.ndarray) -> np.ndarray:
         """``obs [..., O]`` in physical units -> ``[..., O]`` in about ±1."""

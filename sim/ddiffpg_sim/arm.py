@@ -122,6 +122,7 @@ class ArmTask:
             ),
             path=("ee_x", "ee_y", "ee_z"),
             path_tolerance=self.path_tolerance,
+            outcome=tuple(joint.name for joint in self.scene_joints),
         )
 
     def _tip_fields(self) -> tuple[ObservationField, ...]:
