@@ -60,7 +60,7 @@ class Sampler:
         b = max(self.critic.batch_size // len(embedding), self.critic.min_group_rows)
         modes = [self._mode_slots(i, b, rng) for i in mode_ids]
         slots = np.stack([self._explore_slots(b, rng), self._find_slots(b, rng), *modes])
-        rows = self.replay.rows(slots, rng)
+        rows = self.replay.rows(slots, rng, EXPLORE)
         own = np.ones(slots.shape, bool)
         own[FIRST_MODE:, self._home(b):] = False
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
@@ -164,8 +164,9 @@ class Sampler:
         x = self.features(replay.obs[slot[:, None], at])
         step = at[:, :-1].clamp(max=replay.enters.shape[1] - 1)
         pays = (at[:, 1:] > at[:, :-1]) & replay.enters[slot[:, None], step]
-        weight = self.critic.gamma ** torch.arange(n, device=slot.device)
-        return (self.novelty.reward(x, pays) * weight).sum(1), self.critic.gamma ** (at[:, -1] - time), x[:, -1]
+        gamma = self.novelty.config.gamma
+        weight = gamma ** torch.arange(n, device=slot.device)
+        return (self.novelty.reward(x, pays) * weight).sum(1), gamma ** (at[:, -1] - time), x[:, -1]
 
     def _returns(self, rows: Rows, paid: torch.Tensor,
                  cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

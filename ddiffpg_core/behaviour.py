@@ -52,6 +52,11 @@ class Behaviour:
         self.first[env], self.second[env] = first, second
         self.switch_at[env], self.explorer[env], self.age[env] = switch_at, explorer, 0
 
+    @property
+    def explores(self) -> np.ndarray:
+        """How many steps of each episode explore, before it heads for a goal ``[N]``; 0 where a mode is run."""
+        return np.where(self.explorer, self.switch_at, 0)
+
     def embedding(self) -> np.ndarray:
         """What each environment is asked for now ``[N, E]``."""
         return np.where((self.age < self.switch_at)[:, None], self.first, self.second)

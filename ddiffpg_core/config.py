@@ -110,7 +110,7 @@ class NoveltyConfig:
 
     ``sees``: what novelty is of, ``all`` of the observation or the ``path`` alone. ``cell``: where above 0, a step pays
     only if it enters a cell of the path that the episode has not been in; the cells' edge, in path tolerances.
-    ``n_step``: over how many steps the exploration critic's returns go.
+    ``n_step``: over how many steps the exploration critic's returns go, discounted by ``gamma``.
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -121,6 +121,7 @@ class NoveltyConfig:
     sees: str = "all"
     cell: float = 0.0
     n_step: int = 1
+    gamma: float = 0.98
 
     def __post_init__(self) -> None:
         if self.sees not in ("all", "path"):

@@ -66,7 +66,7 @@ class Learner(ABC):
 
     def begin(self, obs: np.ndarray) -> None:
         """First observation of every environment ``[N, O]``."""
-        self.replay.start(torch.as_tensor(obs, device=self.device), self.behaviour.explorer)
+        self.replay.start(torch.as_tensor(obs, device=self.device), self.behaviour.explores)
         for env in range(len(obs)):
             self._assign(env)
 
@@ -89,7 +89,7 @@ class Learner(ABC):
         for env in ended:
             self._describe(self.replay.close(env, step))
             self._assign(env)
-            self.replay.reopen(env, obs[env], bool(self.behaviour.explorer[env]), self.rng)
+            self.replay.reopen(env, obs[env], int(self.behaviour.explores[env]), self.rng)
 
     # ---- learning ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import torch
 from ddiffpg_core.paths import rarity
 from ddiffpg_core.spec import Step, TaskSpec
 
-_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explorer", "mode", "way",
+_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explores", "mode", "way",
              "born")
 EXPLORE, FIND, MODE = 0, 1, 2  # which group a stored target action belongs to
 
@@ -28,8 +28,9 @@ class Replay:
     """S slots of at most H steps. A slot is open (being filled by one environment), live, or free.
 
     Networks read ``obs``, ``action``, ``reward`` and ``target`` (torch, on the device); what is known of a
-    whole trajectory is kept beside them in numpy. ``enters`` marks steps that enter a cell of the path (its edge
-    ``cell`` metres) in which the trajectory has not been before; every step where ``cell`` is 0.
+    whole trajectory is kept beside them in numpy. ``explores`` is how many of its first steps explore, before it heads
+    for a goal; 0 where a mode is run. ``enters`` marks steps that enter a cell of the path (its edge ``cell`` metres)
+    in which the trajectory has not been before; every step where ``cell`` is 0.
     """
 
     def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device,
@@ -50,17 +51,22 @@ class Replay:
         self.success = np.zeros(slots, bool)
         self.terminated = np.zeros(slots, bool)
         self.live = np.zeros(slots, bool)
-        self.explorer = np.zeros(slots, bool)
+        self.explores = np.zeros(slots, np.int64)
         self.mode = np.full(slots, -1)
         self.way = np.zeros((slots, path_points, p), np.float32)
         self.born = np.zeros(slots, np.int64)
         self.finished = 0
         self.open = np.arange(num_envs)
 
-    def start(self, obs: torch.Tensor, explorer: np.ndarray) -> None:
-        """Begin an episode in every environment at ``obs [N, O]``."""
+    @property
+    def explorer(self) -> np.ndarray:
+        """Which trajectories explore, if only at first."""
+        return self.explores > 0
+
+    def start(self, obs: torch.Tensor, explores: np.ndarray) -> None:
+        """Begin an episode in every environment at ``obs [N, O]``, with so many steps ``[N]`` that explore."""
         self.obs[self.open, 0] = obs
-        self.explorer[self.open] = explorer
+        self.explores[self.open] = explores
 
     def path(self, slot: int) -> np.ndarray:
         """The path of a trajectory so far ``[L + 1, D]``, metres."""
@@ -97,14 +103,14 @@ class Replay:
         self.finished += 1
         return slot
 
-    def reopen(self, env: int, obs: torch.Tensor, explorer: bool, rng: np.random.Generator) -> None:
-        """Give environment ``env`` a free slot, beginning at ``obs [O]``."""
+    def reopen(self, env: int, obs: torch.Tensor, explores: int, rng: np.random.Generator) -> None:
+        """Give environment ``env`` a free slot, beginning at ``obs [O]`` with so many steps that explore."""
         slot = self._free_slot(rng)
         self.open[env] = slot
         self.length[slot] = 0
         self.live[slot] = self.success[slot] = self.terminated[slot] = False
         self.mode[slot] = -1
-        self.explorer[slot] = explorer
+        self.explores[slot] = explores
         self.obs[slot, 0] = obs
 
     def _free_slot(self, rng: np.random.Generator) -> int:
@@ -132,9 +138,12 @@ class Replay:
             self._rarity = (self.finished, rare / rare.sum())
         return slots, self._rarity[1]
 
-    def rows(self, slots: np.ndarray, rng: np.random.Generator) -> Rows:
-        """A random step of each trajectory in ``slots [G, B]``."""
-        time = (rng.random(slots.shape) * self.length[slots]).astype(np.int64)
+    def rows(self, slots: np.ndarray, rng: np.random.Generator, explores: int | None = None) -> Rows:
+        """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore."""
+        steps = self.length[slots]
+        if explores is not None:
+            steps[explores] = np.minimum(steps[explores], self.explores[slots[explores]])
+        time = (rng.random(slots.shape) * steps).astype(np.int64)
         device = self.obs.device
         return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
 

@@ -86,7 +86,8 @@ class TaskSpec:
     them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it; ways that are
     nowhere more than twice that apart are one way.
     ``max_steps`` is the time limit of an episode in control steps. ``outcome`` names observation fields of
-    the scene: ways after which they are more than half of their scales apart are different, wherever the robot went.
+    the scene: two ways are different, wherever the robot went, if one of these is at an end of its range (in the outer
+    eighth) after one way and not after the other.
     """
 
     name: str
@@ -114,9 +115,13 @@ class TaskSpec:
         return [names.index(p) for p in self.path]
 
     def outcome_of(self, obs: np.ndarray) -> np.ndarray:
-        """What ``obs [..., O]`` says of the outcome ``[..., K]``, in metres: half a scale is as far as two ways."""
+        """The outcome that ``obs [..., O]`` shows, comparable to paths ``[..., K]``.
+
+        Each field is at its low end, between or at its high end: places (metres) twice as far apart as two ways are.
+        """
         names = [f.name for f in self.observation]
-        return 4.0 * self.path_tolerance * self.normalise(obs)[..., [names.index(name) for name in self.outcome]]
+        place = self.normalise(obs)[..., [names.index(name) for name in self.outcome]]
+        return 4.0 * self.path_tolerance * np.sign(place) * (np.abs(place) >= 0.75)
 
     def normalise(self, obs: np.ndarray) -> np.ndarray:
         """``obs [..., O]`` in physical units -> ``[..., O]`` in about ±1."""

@@ -92,7 +92,7 @@ def test_many_at_once_are_judged_as_one_by_one():
 # ---- batches --------------------------------------------------------------------------------------
 
 
-NOVELTY = NoveltyConfig(hidden=(8,), features=4)
+NOVELTY = NoveltyConfig(hidden=(8,), features=4, gamma=0.5)
 
 
 class Table:
@@ -175,7 +175,7 @@ def test_exploration_is_paid_for_novelty_one_step_at_a_time():
 
 def test_exploration_over_several_steps_by_hand():
     # discount 0.5; only steps into new cells pay, and nothing beyond the end
-    table = Table(novelty=NoveltyConfig(hidden=(8,), features=4, n_step=3, cell=1.0))
+    table = Table(novelty=NoveltyConfig(hidden=(8,), features=4, gamma=0.5, n_step=3, cell=1.0))
     slot = table.add(STRAIGHT, -1)
     table.replay.enters[slot, 1] = False
     batch = table.draw()

@@ -101,7 +101,7 @@ PRESETS = [(preset, task) for preset in presets() for task in (None, *tasks_with
 def test_the_discounted_sum_stays_inside_the_atoms(preset, task):
     # the most that one step pays, for ever: clip * scale / (1 - gamma)
     config = load_preset(preset, task)
-    most = config.novelty.clip * config.novelty.scale / (1.0 - config.critic.gamma)
+    most = config.novelty.clip * config.novelty.scale / (1.0 - config.novelty.gamma)
     assert most <= config.critic.value_max
 
 

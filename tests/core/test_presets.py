@@ -40,18 +40,18 @@ CPU: dict[str, dict[str, Any]] = {
 ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "pointmaze-v1": {"train": {"iterations": 3500}},
     "pointmaze-v2": {"train": {"iterations": 3000}},
-    "pointmaze-v3": {"train": {"iterations": 7500}, "novelty": {"scale": 0.002}, "modes": {"max_modes": 5},
-                     "critic": {"gamma": 0.99, "batch_size": 512, "min_group_rows": 96}},
+    "pointmaze-v3": {"train": {"iterations": 7500}, "novelty": {"scale": 0.002, "gamma": 0.99},
+                     "modes": {"max_modes": 5}, "critic": {"gamma": 0.99, "batch_size": 512, "min_group_rows": 96}},
     "pointmaze-v4": {"train": {"iterations": 7500}},
     **{f"antmaze-{version}": {
         "train": {"iterations": iterations, "updates_per_iteration": 6, "eval_every": 2000, "checkpoint_every": 1000},
         "critic": {"gamma": 0.995, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
-        "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "clip": 60.0, "scale": scale},
+        "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "gamma": 0.99, "clip": 60.0, "scale": scale},
         "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5, "prefer_quick": True},
         "improve": {"reach": 0.3, "candidates": 0},
     } for version, iterations, value_max, scale in (
-        ("v1", 16000, 12.0, 0.03), ("v2", 16000, 24.0, 0.06), ("v3", 24000, 12.0, 0.03), ("v4", 24000, 12.0, 0.03))},
+        ("v1", 16000, 12.0, 0.05), ("v2", 16000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
 }
 
 

@@ -57,13 +57,13 @@ def test_success_and_termination_are_two_things():
 
 def test_each_environment_fills_a_slot_of_its_own():
     replay = memory(plane(), slots=8, num_envs=2)
-    replay.start(torch.tensor([[0.0, 0.0], [5.0, 0.0]]), np.array([True, False]))
+    replay.start(torch.tensor([[0.0, 0.0], [5.0, 0.0]]), np.array([3, 0]))
     far, goal = one_step((5, 1)), one_step((0, 1), reward=1.0, terminated=True)
     both = type(goal)(*(np.concatenate([getattr(goal, n), getattr(far, n)]) for n in goal.__dataclass_fields__))
     ended = replay.append(torch.zeros(2, 2), both)
     assert ended.tolist() == [0]
     slot = replay.close(0, both)
-    replay.reopen(0, torch.zeros(2), True, np.random.default_rng(0))
+    replay.reopen(0, torch.zeros(2), 3, np.random.default_rng(0))
     assert replay.live.tolist() == [i == slot for i in range(8)]
     assert len(set(replay.open)) == 2
     assert replay.path(replay.open[1]).tolist() == [[5, 0], [5, 1]]
