@@ -17,7 +17,7 @@ from ddiffpg_core.improve import climb
 from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
 from ddiffpg_core.novelty import Novelty
-from ddiffpg_core.paths import direct, way
+from ddiffpg_core.paths import way
 from ddiffpg_core.replay import FIND, MODE
 from ddiffpg_core.spec import Step, TaskSpec
 
@@ -115,15 +115,13 @@ class DDiffPG(Learner):
         return int(np.median(self.replay.length[newest])) if len(own) else self.spec.max_steps // 4
 
     def _fill_library(self) -> None:
-        replay, library = self.replay, self.bank.library
-        known = library.born.max(initial=-1)
+        replay = self.replay
+        known = self.bank.library.born.max(initial=-1)
         new = np.flatnonzero(replay.live & replay.success & (replay.born > known))
         if len(new) > self.config.modes.new_per_call:
             new = self.rng.choice(new, self.config.modes.new_per_call, replace=False)
-        new = new[direct(replay.way[new], library.path, self.spec.path_tolerance, self.config.modes.longest_detour)]
-        if len(new):
-            new = new[np.argsort(replay.born[new])]
-            library.add(replay.way[new], replay.mode[new], replay.born[new])
+        new = new[np.argsort(replay.born[new])]
+        self.bank.add(replay.way[new], replay.mode[new], replay.born[new])
 
     def _rearrange_critics(self, before: list[int], change: Change) -> None:
         """A known mode keeps its critic; a new one starts from its parent's, or from the finder's."""

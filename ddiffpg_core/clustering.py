@@ -98,7 +98,7 @@ class PathLibrary:
         self.path = np.concatenate([self.path, paths])
         self.owner = np.concatenate([self.owner, owner])
         self.born = np.concatenate([self.born, born])
-        self._keep(self._survivors())
+        self.keep(self._survivors())
 
     def _survivors(self) -> np.ndarray:
         rank = np.empty(len(self.path), int)
@@ -109,7 +109,8 @@ class PathLibrary:
         keep[np.lexsort((-self.owner, rank))[: self.config.library]] = True
         return keep
 
-    def _keep(self, keep: np.ndarray) -> None:
+    def keep(self, keep: np.ndarray) -> None:
+        """Those marked in ``keep [N]`` stay."""
         self.path, self.owner, self.born = self.path[keep], self.owner[keep], self.born[keep]
         self.distance = self.distance[np.ix_(keep, keep)]
 

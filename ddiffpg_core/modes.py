@@ -10,7 +10,7 @@ import numpy as np
 
 from ddiffpg_core.clustering import Clustering, PathLibrary, cluster
 from ddiffpg_core.config import ModesConfig
-from ddiffpg_core.paths import dtw, mean_gap
+from ddiffpg_core.paths import direct, dtw, mean_gap
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ class ModeBank:
         """The same for ways that never arrived: by their points' mean distance to the prototype."""
         return self.ids[mean_gap(ways, self.prototypes).argmin(1)]
 
+    def add(self, ways: np.ndarray, owner: np.ndarray, born: np.ndarray) -> None:
+        """``ways [N, P, D + K]`` of modes ``owner [N]``, by age, into the library; detours stay out or leave."""
+        new = self._direct(ways, self.library.path)
+        if new.any():
+            self.library.add(ways[new], owner[new], born[new])
+            self.library.keep(self._direct(self.library.path, ways[:0]))
+
+    def _direct(self, ways: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return direct(ways, known, self.apart / 2.0, self.config.longest_detour)
+
     def rediscover(self, rng: np.random.Generator) -> Change | None:
         """Cluster the library anew; None while it is too small. Modes that persist keep id and embedding."""
         if len(self.library.path) < self.config.min_cluster:
@@ -116,15 +126,16 @@ class ModeBank:
         return modes, source
 
     def _left_out(self, heirs: list[int | None], found: list[Mode]) -> list[Mode]:
-        """Known modes that this clustering did not find again, but whose way is nobody else's: they stay.
+        """Known modes that this clustering did not find again, but whose way is nobody else's and no detour: they stay.
 
         The trajectories of a mode may have left the library; what has been learned is not thrown away for that.
         """
         missing = [m for m in self.modes if m.id not in heirs]
         if not missing:
             return []
-        gap = dtw(_whole(missing), _whole(found))
-        return [m for m, nearest in zip(missing, gap.min(1)) if nearest > self.apart]
+        own = dtw(_whole(missing), _whole(found)).min(1) > self.apart
+        own &= self._direct(_whole(missing), _whole(found))
+        return [m for m, stays in zip(missing, own) if stays]
 
     def _continued(self, mode: Mode, found: np.ndarray, moved: float) -> Mode:
         """The same mode; its way stays as it is until the new one, ``moved`` metres off, is clearly another."""

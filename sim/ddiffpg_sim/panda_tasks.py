@@ -98,7 +98,7 @@ def _drawer() -> ArmTask:
         base_x=-1.2,
         start_joints=_FOLDED,
         start_spread=0.1,
-        path_tolerance=0.05,
+        path_tolerance=0.08,
         blocks=(Block((-0.335, 0.0, 0.58), (0.29, 0.37, 0.2)),),
         ways=tuple(way(i, *drawer) for i, drawer in enumerate(drawers)),
         done=lambda _, openings: openings.min(axis=1) <= 0.03,

@@ -234,6 +234,18 @@ def test_improvement_is_stored_for_own_rows_and_in_their_own_kind(agent):
     assert (agent.replay.target[changed] - before[changed]).abs().max() < 1.0  # small steps from what was stored
 
 
+def test_improvement_on_a_modes_own_way_stays_in_reach_of_what_was_done(agent):
+    agent.config = override(agent.config, ["improve.reach=0.1"])
+    agent.replay.target[:] = 0.9  # improved often before
+    batch = copy.deepcopy(agent).sampler.draw(agent.bank.ids, agent._embeddings(), copy.deepcopy(agent.rng))
+    agent.update()  # draws the same batch
+    kind, kept = batch.kind[:, None].expand_as(batch.own)[batch.own], batch.own
+    target = agent.replay.target[kind, batch.rows.slot[kept], batch.rows.time[kept]]
+    gap = (target - batch.action[kept]).abs().amax(-1)
+    assert gap[kind == MODE].max() < 0.1 + 1e-6
+    assert gap[kind != MODE].min() > 0.1  # exploration's and the finder's go where they like
+
+
 def test_improvement_goes_on_from_what_is_stored(agent):
     agent.replay.target[:] = 0.25
     batch = agent.sampler.draw(agent.bank.ids, agent._embeddings(), agent.rng)

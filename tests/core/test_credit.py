@@ -317,6 +317,18 @@ def test_exploration_draws_rare_ways_more_often():
     assert len(table.draw().visited) == 2 * 400 - 200  # rows that were drawn for being rare are not visits
 
 
+def test_quick_successes_are_drawn_more_often_where_that_is_asked_for():
+    table = Table()
+    slow, quick = table.add(STRAIGHT, 7, explorer=False), table.add(STRAIGHT[2:], 7, explorer=False)
+    table.credit.follow({7: WAY}, table.replay)
+    for asked, expected in ((False, 0.5), (True, 0.8)):  # two steps more, each worth half: four times as often
+        table.sampler = replace(table.sampler, shares=replace(SHARES, prefer_quick=asked))
+        drawn = table.draw(7).rows.slot
+        for rows in (drawn[FIND, :200], drawn[FIRST_MODE, :200]):
+            assert set(rows.tolist()) == {slow, quick}
+            assert abs((rows == quick).float().mean() - expected) < 0.1
+
+
 def test_a_modes_rows_are_its_successes_then_anybodys_then_other_modes():
     table = mixed()
     batch, replay = table.draw(3, 7), table.replay

@@ -35,6 +35,12 @@ class Finder:
             self.bank.library.add(ways, owner, self.shown + np.arange(count))
             self.shown += count
 
+    def add(self, *routes: tuple[tuple[tuple[float, float], ...], int]) -> None:
+        """The same through the bank, which leaves detours out."""
+        for corners, count in routes:
+            self.bank.add(ways_along(corners, count, self.rng), np.full(count, -1), self.shown + np.arange(count))
+            self.shown += count
+
     def find(self) -> Change:
         change = self.bank.rediscover(self.rng)
         assert change is not None
@@ -135,10 +141,33 @@ def test_a_mode_that_one_clustering_misses_stays():
     right = f.mode_of(RIGHT)
     kept = {m.id: m for m in f.bank.modes}[right]
     lib = f.bank.library
-    lib._keep(lib.owner != right)  # as if all of its trajectories had gone from memory
+    lib.keep(lib.owner != right)  # as if all of its trajectories had gone from memory
     change = f.find()
     assert {m.id: m for m in change.modes}[right] is kept
     assert right in change.source
+
+
+def test_a_mode_that_turns_out_to_be_a_detour_goes():
+    f = Finder()
+    detour = ((0, 0), (0, 2), (3, 2), (3, 0), (1, 0), (1, -2), (3, -2))
+    f.add((detour, 10))
+    f.find()
+    long = f.mode_of(detour)
+    f.add((((0, 0), (3, -2)), 10))  # to the same place, 3.6 m instead of 14
+    assert [m.id for m in f.find().modes] == [long + 1]
+    assert len(f.bank.library.path) == 10
+
+
+def test_ways_that_do_different_things_to_the_scene_are_different():
+    f = Finder()
+    f.bank = ModeBank(CONFIG, 2, 4, APART, outcome_dim=1)
+    for outcome in (0.0, -2.0 * APART):
+        ways = ways_along(LEFT, 10, f.rng)
+        f.bank.add(np.concatenate([ways, np.full((10, 20, 1), outcome, np.float32)], 2), np.full(10, -1), np.arange(10))
+    modes = f.find().modes
+    assert sorted(float(m.outcome[0]) for m in modes) == [np.float32(-2.0 * APART), 0.0]
+    assert [m.prototype.shape for m in modes] == [(20, 2), (20, 2)]
+    assert sorted(np.bincount(f.bank.library.owner)) == [10, 10]
 
 
 def test_of_two_modes_that_are_the_same_way_one_goes():
@@ -149,7 +178,7 @@ def test_of_two_modes_that_are_the_same_way_one_goes():
     twin = {m.id: m for m in f.bank.modes}[left]
     f.bank.modes = tuple(m if m.id == left else dataclasses.replace(m, prototype=twin.prototype) for m in f.bank.modes)
     lib = f.bank.library
-    lib._keep(lib.owner == left)
+    lib.keep(lib.owner == left)
     change = f.find()
     assert [m.id for m in change.modes] == [left]
     assert right not in change.source

@@ -149,6 +149,16 @@ def test_rows_are_steps_that_happened():
         assert set(time[rows.slot.numpy() == slot]) == set(range(k + 1))
 
 
+def test_rows_of_exploration_are_steps_before_it_headed_for_a_goal():
+    replay = memory(plane(max_steps=10))
+    slot = play(replay, [(0, i) for i in range(9)], goal=True)
+    replay.explores[slot] = 3
+    rows = replay.rows(np.full((2, 500), slot), np.random.default_rng(0), explores=0)
+    assert set(rows.time[0].tolist()) == {0, 1, 2}
+    assert set(rows.time[1].tolist()) == set(range(8))
+    assert replay.length[slot] == 8
+
+
 def test_only_slots_with_a_step_are_collected():
     replay = memory(plane())
     assert replay.collected().tolist() == []
