@@ -135,10 +135,9 @@ def rarity(ways: np.ndarray, edge: float) -> np.ndarray:
     cells = np.round(ways / edge).astype(np.int64)
     cells -= cells.min((0, 1))
     key = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), tuple(cells.max((0, 1)) + 1))
-    place = np.unique(key, return_inverse=True)[1].reshape(key.shape)
-    passes = np.zeros((len(ways), place.max() + 1))
-    passes[np.arange(len(ways))[:, None], place] = 1.0
-    return (passes / passes.sum(0)).max(1)
+    place = np.sort(np.unique(key, return_inverse=True)[1].reshape(key.shape), axis=1)
+    first = np.diff(place, axis=1, prepend=-1) > 0  # a way that stays in a place passes it once
+    return 1.0 / np.bincount(place[first])[place].min(1)
 
 
 def distance_to_way(points: np.ndarray, way_points: np.ndarray) -> np.ndarray:
