@@ -1,7 +1,8 @@
 """Every setting of a training run, in one tree of dataclasses; strict YAML in, the same YAML out.
 
 A preset is a YAML file in ``ddiffpg_core/presets`` and says what a kind of machine asks for. What a task asks for is in
-``presets/tasks``, in sections: ``any`` holds under every preset, one named like a preset under that preset only.
+``presets/tasks``, for all tasks of a family (what their names begin with) and for each, in sections: ``any`` holds
+under every preset, one named like a preset under that preset only.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ def presets() -> list[str]:
 
 
 def tasks_with_settings() -> list[str]:
-    """Names of the tasks that ask for anything beyond a preset."""
+    """Names of the tasks, and of the families (what a name begins with), that ask for anything beyond a preset."""
     return _yaml_files("presets/tasks")
 
 
@@ -273,9 +274,15 @@ def load_preset(name: str, task: str | None = None) -> Config:
     folder = resources.files("ddiffpg_core") / "presets"
     where = f"preset {name}"
     config = merge(Config(), parse_yaml((folder / f"{name}.yaml").read_text(), where), where)
-    if task in tasks_with_settings():
-        config = for_task(config, (folder / "tasks" / f"{task}.yaml").read_text(), name, f"settings of task {task}")
+    for asks in _family_first(task):
+        config = for_task(config, (folder / "tasks" / f"{asks}.yaml").read_text(), name, f"settings of {asks}")
     return config
+
+
+def _family_first(task: str | None) -> list[str]:
+    """Whose settings ``task`` has: of ``panda-reach`` those of ``panda``, then its own; those that there are."""
+    names = (task.split("-")[0], task) if task else ()
+    return [name for name in dict.fromkeys(names) if name in tasks_with_settings()]
 
 
 def for_task(base: Config, text: str, preset: str, where: str) -> Config:

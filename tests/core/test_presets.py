@@ -52,6 +52,12 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "improve": {"reach": 0.3, "candidates": 0},
     } for version, iterations, value_max, scale in (
         ("v1", 16000, 12.0, 0.05), ("v2", 16000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
+    **{f"panda-{task}": {
+        "train": {"iterations": 4000, "num_envs": 256, "updates_per_iteration": 3},
+        "critic": {"low_start": 6.0, "layer_norm": True},
+        "novelty": {"sees": "path", "cell": 1.0, "n_step": 3, "clip": 60.0, "scale": 0.005},
+        "replay": {"rare_share": 0.5, "prefer_quick": True}, "improve": {"reach": 0.3, "candidates": 0},
+    } for task in ("reach", "peg", "drawer", "cabinet")},
 }
 
 
@@ -81,17 +87,22 @@ def test_a_preset_holds_what_its_file_says(name):
 
 
 @pytest.mark.parametrize("preset", presets())
-@pytest.mark.parametrize("task", tasks_with_settings())
-def test_a_task_wins_over_the_machine_and_its_own_section_over_any(task, preset):
-    asked = yaml.safe_load((FOLDER / "tasks" / f"{task}.yaml").read_text())
-    machine, any_machine, this = load_preset(preset), asked.get("any", {}), asked.get(preset, {})
-    sections = set(any_machine) | set(this)
-    wanted = {s: to_dict(machine)[s] | any_machine.get(s, {}) | this.get(s, {}) for s in sections}
-    assert to_dict(load_preset(preset, task)) == to_dict(machine) | wanted
+@pytest.mark.parametrize("task", tasks.names())
+def test_a_task_wins_over_its_family_and_that_over_the_machine_and_its_own_section_over_any(task, preset):
+    wanted = to_dict(load_preset(preset))
+    for name in (task.split("-")[0], task):
+        file = FOLDER / "tasks" / f"{name}.yaml"
+        asked = yaml.safe_load(file.read_text()) if file.is_file() else {}
+        for part in (asked.get("any", {}), asked.get(preset, {})):
+            for section, values in part.items():
+                wanted[section] = wanted[section] | values
+    assert to_dict(load_preset(preset, task)) == wanted
 
 
 def test_every_task_says_what_it_asks_for():
-    assert tasks_with_settings() == tasks.names()
+    families = {name.split("-")[0] for name in tasks.names()}
+    assert set(tasks.names()) <= set(tasks_with_settings()) <= set(tasks.names()) | families
+    assert load_preset("cpu", "panda-of-my-own") == load_preset("cpu", "panda")
 
 
 def test_only_the_preset_gpu_wants_a_gpu():
