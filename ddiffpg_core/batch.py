@@ -78,7 +78,7 @@ class Sampler:
         slots = rng.choice(explorers if len(explorers) else held, b)
         rare = self._rare(b)
         if rare:
-            finished, chance = self.replay.explored()
+            finished, chance = self.replay.by_rarity()
             if len(finished):
                 slots[:rare] = rng.choice(finished, rare, p=chance)
         return slots

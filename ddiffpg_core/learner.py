@@ -66,7 +66,7 @@ class Learner(ABC):
 
     def begin(self, obs: np.ndarray) -> None:
         """First observation of every environment ``[N, O]``."""
-        self.replay.start(torch.as_tensor(obs, device=self.device), self.behaviour.explores)
+        self.replay.start(torch.as_tensor(obs, device=self.device))
         for env in range(len(obs)):
             self._assign(env)
 
@@ -81,7 +81,7 @@ class Learner(ABC):
 
     def observe(self, action: np.ndarray, step: Step) -> None:
         """Keep what ``action [N, A]`` led to; where an episode ended, begin the next."""
-        ended = self.replay.append(torch.as_tensor(action, device=self.device), step)
+        ended = self.replay.append(torch.as_tensor(action, device=self.device), step, self.behaviour.explores)
         self.transitions += len(action)
         cells = np.round(step.final_obs[:, self.spec.path_columns] / self.spec.path_tolerance).astype(int)
         self.cells.update(map(tuple, cells.tolist()))
@@ -89,7 +89,7 @@ class Learner(ABC):
         for env in ended:
             self._describe(self.replay.close(env, step))
             self._assign(env)
-            self.replay.reopen(env, obs[env], int(self.behaviour.explores[env]), self.rng)
+            self.replay.reopen(env, obs[env], self.rng)
 
     # ---- learning ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import torch
 from ddiffpg_core.paths import rarity
 from ddiffpg_core.spec import Step, TaskSpec
 
-_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explores", "mode", "way",
+_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explores", "explored", "mode", "way",
              "born")
 EXPLORE, FIND, MODE = 0, 1, 2  # which group a stored target action belongs to
 
@@ -28,9 +28,9 @@ class Replay:
     """S slots of at most H steps. A slot is open (being filled by one environment), live, or free.
 
     Networks read ``obs``, ``action``, ``reward`` and ``target`` (torch, on the device); what is known of a
-    whole trajectory is kept beside them in numpy. ``explores`` is how many of its first steps explore, before it heads
-    for a goal; 0 where a mode is run. ``enters`` marks steps that enter a cell of the path (its edge ``cell`` metres)
-    in which the trajectory has not been before; every step where ``cell`` is 0.
+    whole trajectory is kept beside them in numpy. ``explores`` marks steps that explored, not those that headed for a
+    goal or ran a mode, and ``explored`` counts them. ``enters`` marks steps that enter a cell of the path (its edge
+    ``cell`` metres) in which the trajectory has not been before; every step where ``cell`` is 0.
     """
 
     def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device,
@@ -51,7 +51,8 @@ class Replay:
         self.success = np.zeros(slots, bool)
         self.terminated = np.zeros(slots, bool)
         self.live = np.zeros(slots, bool)
-        self.explores = np.zeros(slots, np.int64)
+        self.explores = np.zeros((slots, h), bool)
+        self.explored = np.zeros(slots, np.int64)
         self.mode = np.full(slots, -1)
         self.way = np.zeros((slots, path_points, p), np.float32)
         self.born = np.zeros(slots, np.int64)
@@ -60,20 +61,22 @@ class Replay:
 
     @property
     def explorer(self) -> np.ndarray:
-        """Which trajectories explore, if only at first."""
-        return self.explores > 0
+        """Which trajectories explored for at least a step."""
+        return self.explored > 0
 
-    def start(self, obs: torch.Tensor, explores: np.ndarray) -> None:
-        """Begin an episode in every environment at ``obs [N, O]``, with so many steps ``[N]`` that explore."""
+    def start(self, obs: torch.Tensor) -> None:
+        """Begin an episode in every environment at ``obs [N, O]``."""
         self.obs[self.open, 0] = obs
-        self.explores[self.open] = explores
 
     def path(self, slot: int) -> np.ndarray:
         """The path of a trajectory so far ``[L + 1, D]``, metres."""
         return self.obs[slot, : self.length[slot] + 1][:, self.columns].cpu().numpy()
 
-    def append(self, action: torch.Tensor, step: Step) -> np.ndarray:
-        """Add one step of every environment (``action [N, A]`` in ±1); returns the environments that ended."""
+    def append(self, action: torch.Tensor, step: Step, explores: np.ndarray | bool = True) -> np.ndarray:
+        """Add one step of every environment (``action [N, A]`` in ±1), whether it ``explores [N]``.
+
+        Returns the environments that ended.
+        """
         slot, at = self.open, self.length[self.open]
         self.action[slot, at] = action
         self.target[:, slot, at] = action
@@ -81,6 +84,8 @@ class Replay:
         self.obs[slot, at + 1] = torch.as_tensor(step.final_obs, dtype=torch.float32, device=self.obs.device)
         if self.cell:
             self.enters[slot, at] = self._enters(slot, at)
+        self.explores[slot, at] = explores
+        self.explored[slot] += explores
         self.length[slot] += 1
         return np.flatnonzero(step.done)
 
@@ -103,18 +108,20 @@ class Replay:
         self.finished += 1
         return slot
 
-    def reopen(self, env: int, obs: torch.Tensor, explores: int, rng: np.random.Generator) -> None:
-        """Give environment ``env`` a free slot, beginning at ``obs [O]`` with so many steps that explore."""
+    def reopen(self, env: int, obs: torch.Tensor, rng: np.random.Generator) -> None:
+        """Give environment ``env`` a free slot, beginning at ``obs [O]``."""
         slot = self._free_slot(rng)
         self.open[env] = slot
-        self.length[slot] = 0
+        self.length[slot] = self.explored[slot] = 0
         self.live[slot] = self.success[slot] = self.terminated[slot] = False
         self.mode[slot] = -1
-        self.explores[slot] = explores
         self.obs[slot, 0] = obs
 
     def _free_slot(self, rng: np.random.Generator) -> int:
-        """A slot never used, else a failure's, else one of the mode that holds the most."""
+        """A slot never used, else a failure's, else one of the mode that holds the most.
+
+        Successes of no mode are of ways too rare to be one yet: they go only where they fill a third of the memory.
+        """
         taken = self.live.copy()
         taken[self.open] = True
         free = np.flatnonzero(~taken)
@@ -124,13 +131,14 @@ class Replay:
         if len(failed) > len(self.live) // 3:
             return int(rng.choice(failed))
         ids, counts = np.unique(self.mode[self.live & self.success], return_counts=True)
+        counts = np.where((ids < 0) & (counts < len(self.live) // 3), 0, counts)
         return int(rng.choice(np.flatnonzero(self.live & self.success & (self.mode == ids[counts.argmax()]))))
 
     def collected(self) -> np.ndarray:
         """Slots that hold at least one step."""
         return np.flatnonzero(self.length > 0)
 
-    def explored(self) -> tuple[np.ndarray, np.ndarray]:
+    def by_rarity(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots of explorers' finished trajectories ``[N]``, and how likely each is drawn by its rarity ``[N]``."""
         slots = np.flatnonzero(self.live & self.explorer)
         if self._rarity[0] != self.finished and len(slots):
@@ -140,10 +148,12 @@ class Replay:
 
     def rows(self, slots: np.ndarray, rng: np.random.Generator, explores: int | None = None) -> Rows:
         """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore."""
-        steps = self.length[slots]
+        chance = rng.random(slots.shape)
+        time = (chance * self.length[slots]).astype(np.int64)
         if explores is not None:
-            steps[explores] = np.minimum(steps[explores], self.explores[slots[explores]])
-        time = (rng.random(slots.shape) * steps).astype(np.int64)
+            own = slots[explores]
+            nth = (chance[explores] * self.explored[own]).astype(np.int64)
+            time[explores] = (self.explores[own].cumsum(1) > nth[:, None]).argmax(1)
         device = self.obs.device
         return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
 

@@ -44,15 +44,15 @@ def play(replay: Replay, path: Sequence[Sequence[float]], *, goal: bool, explore
     Its k-th action is (k / 10, -k / 10), k from 1. Returns the slot that holds the trajectory.
     """
     points = np.asarray(path, np.float32)
-    replay.start(torch.from_numpy(points[:1]), np.array([explorer * replay.action.shape[1]]))
+    replay.start(torch.from_numpy(points[:1]))
     step = None
     for k, point in enumerate(points[1:], 1):
         last = k == len(points) - 1
         step = one_step(point, reward=float(goal and last), terminated=goal and last, truncated=last and not goal)
-        replay.append(torch.tensor([[k / 10, -k / 10]]), step)
+        replay.append(torch.tensor([[k / 10, -k / 10]]), step, explorer)
     assert step is not None
     slot = replay.close(0, step)
-    replay.reopen(0, torch.tensor(NEXT_START), 1, rng or np.random.default_rng(0))
+    replay.reopen(0, torch.tensor(NEXT_START), rng or np.random.default_rng(0))
     return slot
 
 

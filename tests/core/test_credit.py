@@ -154,7 +154,7 @@ def test_a_time_limit_bootstraps_from_where_it_ended():
 def test_an_episode_under_way_bootstraps_from_its_newest_state():
     table = Table()
     replay = table.replay
-    replay.start(torch.zeros(1, 2), np.array([True]))
+    replay.start(torch.zeros(1, 2))
     for x in (1, 2):
         replay.append(torch.zeros(1, 2), one_step((x, 0)))
     seen = table.seen(table.draw(), FIND, int(replay.open[0]))
@@ -364,6 +364,6 @@ def test_each_group_has_stored_targets_of_its_own_kind():
 
 def test_before_any_success_there_is_something_to_draw():
     table = Table()
-    table.replay.start(torch.zeros(1, 2), np.array([False]))
+    table.replay.start(torch.zeros(1, 2))
     table.replay.append(torch.zeros(1, 2), one_step((1, 1)))
     assert table.draw().reward.shape == (2, 400)

@@ -47,7 +47,7 @@ def test_steps_that_enter_a_cell_for_the_first_time_are_marked():
 
 def test_success_and_termination_are_two_things():
     replay = memory(plane())
-    replay.start(torch.zeros(1, 2), np.array([True]))
+    replay.start(torch.zeros(1, 2))
     fell = one_step((0, 1), terminated=True, success=False)
     assert replay.append(torch.zeros(1, 2), fell).tolist() == [0]
     slot = replay.close(0, fell)
@@ -57,17 +57,17 @@ def test_success_and_termination_are_two_things():
 
 def test_each_environment_fills_a_slot_of_its_own():
     replay = memory(plane(), slots=8, num_envs=2)
-    replay.start(torch.tensor([[0.0, 0.0], [5.0, 0.0]]), np.array([3, 0]))
+    replay.start(torch.tensor([[0.0, 0.0], [5.0, 0.0]]))
     far, goal = one_step((5, 1)), one_step((0, 1), reward=1.0, terminated=True)
     both = type(goal)(*(np.concatenate([getattr(goal, n), getattr(far, n)]) for n in goal.__dataclass_fields__))
-    ended = replay.append(torch.zeros(2, 2), both)
+    ended = replay.append(torch.zeros(2, 2), both, np.array([True, False]))
     assert ended.tolist() == [0]
     slot = replay.close(0, both)
-    replay.reopen(0, torch.zeros(2), 3, np.random.default_rng(0))
+    replay.reopen(0, torch.zeros(2), np.random.default_rng(0))
     assert replay.live.tolist() == [i == slot for i in range(8)]
     assert len(set(replay.open)) == 2
     assert replay.path(replay.open[1]).tolist() == [[5, 0], [5, 1]]
-    assert replay.explorer[replay.open].tolist() == [True, False]
+    assert (replay.explorer[slot], replay.explored[replay.open].tolist()) == (True, [0, 0])
 
 
 def test_nothing_is_copied_when_an_episode_ends():
@@ -119,6 +119,19 @@ def test_the_mode_that_holds_the_most_makes_room():
     assert [(live & (replay.mode == i)).sum() for i in range(3)] == [4, 2, 3]
 
 
+def test_successes_of_no_mode_stay_unless_they_are_many():
+    replay = memory(plane(), slots=10)
+    for mode in (-1, -1, -1, 0, 0):
+        replay.mode[play(replay, WAY, goal=True)] = mode
+    for _ in range(20):
+        replay.mode[play(replay, WAY, goal=True)] = 0
+    assert (replay.mode[replay.live & replay.success] == -1).sum() == 3  # what a third of ten rounds down to
+    replay.mode[replay.live & replay.success] = -1
+    for _ in range(20):
+        replay.mode[play(replay, WAY, goal=True)] = 0
+    assert (replay.mode[replay.live & replay.success] == -1).sum() == 4  # no more than the mode has
+
+
 def test_a_slot_used_again_forgets_who_was_there():
     replay = memory(plane(), slots=4)
     for _ in range(12):
@@ -126,8 +139,7 @@ def test_a_slot_used_again_forgets_who_was_there():
     slot = replay.open[0]
     assert replay.mode[slot] == -1
     assert replay.length[slot] == 0
-    assert not (replay.live[slot] or replay.success[slot] or replay.terminated[slot])
-    assert replay.explorer[slot]
+    assert not (replay.live[slot] or replay.success[slot] or replay.terminated[slot] or replay.explorer[slot])
 
 
 def test_too_little_memory_is_refused():
@@ -149,12 +161,12 @@ def test_rows_are_steps_that_happened():
         assert set(time[rows.slot.numpy() == slot]) == set(range(k + 1))
 
 
-def test_rows_of_exploration_are_steps_before_it_headed_for_a_goal():
+def test_rows_of_exploration_are_steps_that_explored():
     replay = memory(plane(max_steps=10))
     slot = play(replay, [(0, i) for i in range(9)], goal=True)
-    replay.explores[slot] = 3
+    replay.explores[slot], replay.explored[slot] = [True] * 2 + [False] * 3 + [True] + [False] * 4, 3
     rows = replay.rows(np.full((2, 500), slot), np.random.default_rng(0), explores=0)
-    assert set(rows.time[0].tolist()) == {0, 1, 2}
+    assert set(rows.time[0].tolist()) == {0, 1, 5}
     assert set(rows.time[1].tolist()) == set(range(8))
     assert replay.length[slot] == 8
 
@@ -197,7 +209,7 @@ def assert_alike(a: Replay, b: Replay) -> None:
 def test_state_holds_everything(trajectories, steps, tmp_path):
     # with 0 steps the newest slot holds nothing yet but where its episode begins
     replay = memory(plane())
-    replay.start(torch.tensor([[3.0, 4.0]]), np.array([True]))
+    replay.start(torch.tensor([[3.0, 4.0]]))
     for k in range(trajectories):
         slot = play(replay, WAY, goal=k % 3 == 0)
         replay.mode[slot], replay.way[slot], replay.target[MODE, slot] = k, k, 0.5
