@@ -136,8 +136,8 @@ class ExploreConfig:
     """How episodes are shared out and disturbed while data is collected.
 
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
-    ``finder_share`` of the explorers head for a goal later, ``stray_share`` of these with stretches of exploring on their
-    way, of ``stray_steps`` on average, and as long between them.
+    ``finder_share`` of the explorers head for a goal later, ``stray_share`` of these with stretches of exploring on
+    their way, of ``stray_steps`` on average, and as long between them.
     """
 
     bonus: float = 1.0

@@ -11,8 +11,8 @@ import torch
 from ddiffpg_core.paths import rarity
 from ddiffpg_core.spec import Step, TaskSpec
 
-_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explores", "explored", "mode", "way",
-             "born")
+_PER_SLOT = ("obs", "action", "reward", "enters", "length", "success", "terminated", "live", "explores", "explored",
+             "mode", "way", "born")
 EXPLORE, FIND, MODE = 0, 1, 2  # which group a stored target action belongs to
 
 
