@@ -38,7 +38,7 @@ def _reach() -> ArmTask:
         name="panda-reach",
         base_x=-0.6,
         start_joints=_FOLDED,
-        path_tolerance=0.04,
+        path_tolerance=0.06,
         blocks=(Block((-0.22, 0.0, 0.67), (0.02, 0.005, 0.2)), Block((-0.22, 0.0, 0.67), (0.02, 0.2, 0.005))),
         ways=tuple(way(*height, *side) for height in _HEIGHTS for side in _SIDES),
         done=tip_near((goal,), radius),
