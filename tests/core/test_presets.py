@@ -56,7 +56,8 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "train": {"iterations": 4000, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},
         "novelty": {"sees": "path", "cell": 1.0, "n_step": 3, "clip": 60.0, "scale": 0.005},
-        "replay": {"rare_share": 0.5, "prefer_quick": True, "find_new": True}, "improve": {"reach": 0.3, "candidates": 0},
+        "replay": {"rare_share": 0.5, "prefer_quick": True, "find_new": True},
+        "improve": {"reach": 0.3, "candidates": 0},
     } for task in ("reach", "peg", "drawer", "cabinet")},
 }
 
