@@ -66,7 +66,7 @@ class DDiffPG(Learner):
         if self.bank.modes and env < exploiters:
             self.behaviour.exploit(env, np.stack([m.embedding for m in self.bank.modes]), self.mode_steps, self.rng)
         else:
-            found = bool((self.replay.live & self.replay.success).any())
+            found = bool(self.sampler.to_find().any())
             self.behaviour.explore(env, self.special[0], self.special[1] if found else None, self.rng)
 
     def _describe(self, slot: int) -> None:

@@ -13,7 +13,6 @@ from ddiffpg_core.features import Features
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
 
-_FEW = 4  # successes of no mode that the finder can learn from
 FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
 
 
@@ -91,16 +90,15 @@ class Sampler:
     def _find_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         """Half successes, of any way or of new ones; half anything."""
         slots = rng.choice(self.replay.collected(), b)
-        success = np.flatnonzero(self._found())
+        success = np.flatnonzero(self.to_find())
         if len(success):
             slots[: b // 2] = self._successes(success, b // 2, rng)
         return slots
 
-    def _found(self) -> np.ndarray:
+    def to_find(self) -> np.ndarray:
         """Which trajectories ``[S]`` the finder is paid for."""
         success = self.replay.live & self.replay.success
-        new = success & (self.replay.mode < 0)
-        return new if self.shares.find_new and new.sum() >= _FEW else success
+        return success & (self.replay.mode < 0) if self.shares.find_new else success
 
     def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` of the slots ``success``: all alike, or in proportion to how the discount leaves their goal."""
@@ -130,7 +128,7 @@ class Sampler:
         steps = self.critic.n_step
         paid, cut = np.ones(slots.shape, bool), np.full(slots.shape, steps + 1)
         time = rows.time.cpu().numpy()
-        paid[FIND] = self._found()[slots[FIND]]
+        paid[FIND] = self.to_find()[slots[FIND]]
         consistent = self.critic.per_mode and self.shares.mode_consistent
         for g, mode_id in enumerate(mode_ids if consistent else (), FIRST_MODE):
             foreign = self.replay.mode[slots[g]] != mode_id

@@ -160,9 +160,9 @@ class ReplayConfig:
     ``rare_share``: the part of exploration's rows whose trajectories are drawn by how rare the places are that they
     reach: else the explorer goes on the way that most have gone. ``prefer_quick``: successes are drawn for a mode and
     the finder in proportion to what the discount leaves of their goal (Peters and Schaal 2007), quick ones more often.
-    ``find_new``: the finder is paid for successes of no mode alone, as soon as there are a few: one that takes the ways
-    that are known finds no others. ``success_share``: the part of a baseline's batch that is of successful
-    trajectories, as soon as there are any.
+    ``find_new``: the finder is paid for successes of no mode alone, and nobody heads for a goal while there are none: a
+    finder that takes the ways that are known finds no others. ``success_share``: the part of a baseline's batch that is
+    of successful trajectories, as soon as there are any.
     """
 
     trajectories: int = 4000

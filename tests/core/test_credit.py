@@ -350,6 +350,24 @@ def test_exploration_learns_from_explorers_and_the_finder_from_successes():
     assert not replay.success[batch.rows.slot[FIND, 200:].numpy()].all()
 
 
+def test_the_finder_may_be_paid_for_new_ways_alone():
+    table = mixed()
+    new = table.add(ELSEWHERE, -1)
+    for find_new in (False, True):
+        table.sampler = replace(table.sampler, shares=replace(SHARES, find_new=find_new))
+        batch, replay = table.draw(3, 7), table.replay
+        slot, paid = batch.rows.slot[FIND], batch.reward[FIND] > 0
+        known = torch.as_tensor(replay.success & (replay.mode >= 0))[slot]
+        assert paid[slot == new].any()
+        assert paid[known].any() != find_new
+        assert known[:200].any() != find_new
+        assert known[200:].any()  # anything it is, unpaid
+    replay.mode[replay.mode < 0] = 3
+    batch = table.draw(3, 7)
+    assert not (batch.reward[FIND] > 0).any()
+    assert not table.sampler.to_find().any()
+
+
 def test_each_group_has_stored_targets_of_its_own_kind():
     table = mixed()
     for kind in (EXPLORE, FIND, MODE):
