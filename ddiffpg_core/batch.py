@@ -92,20 +92,28 @@ class Sampler:
         slots = rng.choice(self.replay.collected(), b)
         success = np.flatnonzero(self.to_find())
         if len(success):
-            slots[: b // 2] = self._successes(success, b // 2, rng)
+            rare = 1.0 / self._same_end(success) if self.shares.find_new else None
+            slots[: b // 2] = self._successes(success, b // 2, rng, rare)
         return slots
+
+    def _same_end(self, slots: np.ndarray) -> np.ndarray:
+        """With how many of ``slots [N]`` each shares the place and the outcome at its end, itself included ``[N]``."""
+        place = np.round(self.replay.way[slots, -1] / (2.0 * self.replay.tolerance))
+        _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
+        return count[index.ravel()]
 
     def to_find(self) -> np.ndarray:
         """Which trajectories ``[S]`` the finder is paid for."""
         success = self.replay.live & self.replay.success
         return success & (self.replay.mode < 0) if self.shares.find_new else success
 
-    def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """``count`` of the slots ``success``: all alike, or in proportion to how the discount leaves their goal."""
-        if not self.shares.prefer_quick:
-            return rng.choice(success, count)
-        length = self.replay.length[success]
-        chance = self.critic.gamma ** (length - length.min())
+    def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator,
+                   weight: np.ndarray | None = None) -> np.ndarray:
+        """``count`` of the slots ``success [N]`` by ``weight [N]``, and by what the discount leaves of their goals."""
+        chance = np.ones(len(success)) if weight is None else weight
+        if self.shares.prefer_quick:
+            length = self.replay.length[success]
+            chance = chance * self.critic.gamma ** (length - length.min())
         return rng.choice(success, count, p=chance / chance.sum())
 
     def _mode_slots(self, mode_id: int, b: int, rng: np.random.Generator) -> np.ndarray:

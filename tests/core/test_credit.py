@@ -350,6 +350,16 @@ def test_exploration_learns_from_explorers_and_the_finder_from_successes():
     assert not replay.success[batch.rows.slot[FIND, 200:].numpy()].all()
 
 
+def test_a_finder_of_new_ways_sees_goals_that_few_have_reached_as_often_as_others():
+    table = Table()
+    slots = [table.add(STRAIGHT, -1) for _ in range(9)] + [table.add(ELSEWHERE, -1)]
+    for slot in slots:
+        table.replay.way[slot] = way(table.replay.path(slot), table.replay.way.shape[1], TOLERANCE)
+    for find_new, expected in ((False, 0.1), (True, 0.5)):
+        table.sampler = replace(table.sampler, shares=replace(SHARES, find_new=find_new))
+        assert abs((table.draw().rows.slot[FIND, :200] == slots[-1]).float().mean() - expected) < 0.1
+
+
 def test_the_finder_may_be_paid_for_new_ways_alone():
     table = mixed()
     new = table.add(ELSEWHERE, -1)
