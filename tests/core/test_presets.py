@@ -53,12 +53,12 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
     } for version, iterations, value_max, scale in (
         ("v1", 9000, 12.0, 0.05), ("v2", 9000, 24.0, 0.1), ("v3", 12000, 12.0, 0.05), ("v4", 12000, 12.0, 0.05))},
     **{f"panda-{task}": {
-        "train": {"iterations": 4000, "num_envs": 256, "updates_per_iteration": 3},
+        "train": {"iterations": iterations, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},
         "novelty": {"sees": "path", "cell": 1.0, "n_step": 3, "clip": 60.0, "scale": 0.005},
         "replay": {"rare_share": 0.5, "prefer_quick": True, "find_new": True},
         "improve": {"reach": 0.3, "candidates": 0},
-    } for task in ("reach", "peg", "drawer", "cabinet")},
+    } for task, iterations in (("reach", 4000), ("peg", 4000), ("drawer", 2500), ("cabinet", 4000))},
 }
 
 
