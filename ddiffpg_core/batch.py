@@ -92,20 +92,25 @@ class Sampler:
         slots = rng.choice(self.replay.collected(), b)
         success = np.flatnonzero(self.to_find())
         if len(success):
-            rare = 1.0 / self._same_end(success) if self.shares.find_new else None
+            rare = 1.0 / self._same_end(success) if self.shares.known_at else None
             slots[: b // 2] = self._successes(success, b // 2, rng, rare)
         return slots
 
     def _same_end(self, slots: np.ndarray) -> np.ndarray:
-        """With how many of ``slots [N]`` each shares the place and the outcome at its end, itself included ``[N]``."""
-        place = np.round(self.replay.way[slots, -1] / (2.0 * self.replay.tolerance))
+        """How many successes end at the place and with the outcome of each of ``slots``, itself included ``[N]``."""
+        replay = self.replay
+        every = np.flatnonzero(replay.live & replay.success)
+        place = np.round(replay.way[every, -1] / (2.0 * replay.tolerance))
         _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
-        return count[index.ravel()]
+        return count[index.ravel()][np.searchsorted(every, slots)]
 
     def to_find(self) -> np.ndarray:
         """Which trajectories ``[S]`` the finder is paid for."""
-        success = self.replay.live & self.replay.success
-        return success & (self.replay.mode < 0) if self.shares.find_new else success
+        success, mode = self.replay.live & self.replay.success, self.replay.mode
+        if not self.shares.known_at:
+            return success
+        ids, count = np.unique(mode[success & (mode >= 0)], return_counts=True)
+        return success & ~np.isin(mode, ids[count >= self.shares.known_at])
 
     def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator,
                    weight: np.ndarray | None = None) -> np.ndarray:

@@ -160,9 +160,9 @@ class ReplayConfig:
     ``rare_share``: the part of exploration's rows whose trajectories are drawn by how rare the places are that they
     reach: else the explorer goes on the way that most have gone. ``prefer_quick``: successes are drawn for a mode and
     the finder in proportion to what the discount leaves of their goal (Peters and Schaal 2007), quick ones more often.
-    ``find_new``: the finder is paid for successes of no mode alone, and nobody heads for a goal while there are none: a
-    finder that takes the ways that are known finds no others. ``success_share``: the part of a baseline's batch that is
-    of successful trajectories, as soon as there are any.
+    ``known_at``: with so many successes a mode is known. The finder is paid for others alone, nobody heads for a goal
+    while there are none: a finder that takes the ways that are known finds no others. 0: it is paid for all.
+    ``success_share``: the part of a baseline's batch that is of successful trajectories, as soon as there are any.
     """
 
     trajectories: int = 4000
@@ -171,7 +171,7 @@ class ReplayConfig:
     mode_consistent: bool = True  # false: goals pay a mode on other modes' ways too, and no shortcut ends a row
     rare_share: float = 0.0
     prefer_quick: bool = False
-    find_new: bool = False
+    known_at: int = 0
     success_share: float = 0.5
 
     def __post_init__(self) -> None:

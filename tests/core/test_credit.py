@@ -355,23 +355,24 @@ def test_a_finder_of_new_ways_sees_goals_that_few_have_reached_as_often_as_other
     slots = [table.add(STRAIGHT, -1) for _ in range(9)] + [table.add(ELSEWHERE, -1)]
     for slot in slots:
         table.replay.way[slot] = way(table.replay.path(slot), table.replay.way.shape[1], TOLERANCE)
-    for find_new, expected in ((False, 0.1), (True, 0.5)):
-        table.sampler = replace(table.sampler, shares=replace(SHARES, find_new=find_new))
+    for known_at, expected in ((0, 0.1), (100, 0.5)):
+        table.sampler = replace(table.sampler, shares=replace(SHARES, known_at=known_at))
         assert abs((table.draw().rows.slot[FIND, :200] == slots[-1]).float().mean() - expected) < 0.1
 
 
 def test_the_finder_may_be_paid_for_new_ways_alone():
     table = mixed()
     new = table.add(ELSEWHERE, -1)
-    for find_new in (False, True):
-        table.sampler = replace(table.sampler, shares=replace(SHARES, find_new=find_new))
+    for known_at in (0, 3, 4):  # both modes have three successes
+        table.sampler = replace(table.sampler, shares=replace(SHARES, known_at=known_at))
         batch, replay = table.draw(3, 7), table.replay
         slot, paid = batch.rows.slot[FIND], batch.reward[FIND] > 0
         known = torch.as_tensor(replay.success & (replay.mode >= 0))[slot]
         assert paid[slot == new].any()
-        assert paid[known].any() != find_new
-        assert known[:200].any() != find_new
+        assert paid[known].any() == (known_at != 3)
+        assert known[:200].any() == (known_at != 3)
         assert known[200:].any()  # anything it is, unpaid
+    table.sampler = replace(table.sampler, shares=replace(SHARES, known_at=3))
     replay.mode[replay.mode < 0] = 3
     batch = table.draw(3, 7)
     assert not (batch.reward[FIND] > 0).any()

@@ -44,19 +44,19 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
                      "modes": {"max_modes": 5}, "critic": {"gamma": 0.99, "batch_size": 512, "min_group_rows": 96}},
     "pointmaze-v4": {"train": {"iterations": 7500}},
     **{f"antmaze-{version}": {
-        "train": {"iterations": iterations, "num_envs": 256, "warmup_iterations": 60, "updates_per_iteration": 6},
+        "train": {"iterations": iterations, "updates_per_iteration": 6, "eval_every": 2000, "checkpoint_every": 1000},
         "critic": {"gamma": 0.995, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "gamma": 0.99, "clip": 60.0, "scale": scale},
-        "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5, "prefer_quick": True, "find_new": True},
+        "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100},
         "improve": {"reach": 0.3, "candidates": 0},
     } for version, iterations, value_max, scale in (
-        ("v1", 9000, 12.0, 0.05), ("v2", 9000, 24.0, 0.1), ("v3", 12000, 12.0, 0.05), ("v4", 12000, 12.0, 0.05))},
+        ("v1", 15000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
     **{f"panda-{task}": {
         "train": {"iterations": iterations, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},
         "novelty": {"sees": "path", "cell": 1.0, "n_step": 3, "clip": 60.0, "scale": 0.005},
-        "replay": {"rare_share": 0.5, "prefer_quick": True, "find_new": True},
+        "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100},
         "improve": {"reach": 0.3, "candidates": 0},
     } for task, iterations in (("reach", 4000), ("peg", 4000), ("drawer", 2500), ("cabinet", 4000))},
 }
