@@ -119,7 +119,8 @@ class DDiffPG(Learner):
         known = self.bank.library.born.max(initial=-1)
         new = np.flatnonzero(replay.live & replay.success & (replay.born > known))
         if len(new) > self.config.modes.new_per_call:
-            new = self.rng.choice(new, self.config.modes.new_per_call, replace=False)
+            chance = 1.0 / replay.same_end(new)  # else the few that reach another goal are seldom among them
+            new = self.rng.choice(new, self.config.modes.new_per_call, replace=False, p=chance / chance.sum())
         new = new[np.argsort(replay.born[new])]
         self.bank.add(replay.way[new], replay.mode[new], replay.born[new])
 

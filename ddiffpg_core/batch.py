@@ -92,17 +92,9 @@ class Sampler:
         slots = rng.choice(self.replay.collected(), b)
         success = np.flatnonzero(self.to_find())
         if len(success):
-            rare = 1.0 / self._same_end(success) if self.shares.known_at else None
+            rare = 1.0 / self.replay.same_end(success) if self.shares.known_at else None
             slots[: b // 2] = self._successes(success, b // 2, rng, rare)
         return slots
-
-    def _same_end(self, slots: np.ndarray) -> np.ndarray:
-        """How many successes end at the place and with the outcome of each of ``slots``, itself included ``[N]``."""
-        replay = self.replay
-        every = np.flatnonzero(replay.live & replay.success)
-        place = np.round(replay.way[every, -1] / (2.0 * replay.tolerance))
-        _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
-        return count[index.ravel()][np.searchsorted(every, slots)]
 
     def to_find(self) -> np.ndarray:
         """Which trajectories ``[S]`` the finder is paid for."""

@@ -146,6 +146,13 @@ class Replay:
             self._rarity = (self.finished, rare / rare.sum())
         return slots, self._rarity[1]
 
+    def same_end(self, slots: np.ndarray) -> np.ndarray:
+        """How many successes end at the place and with the outcome of each of ``slots``, itself included ``[N]``."""
+        every = np.flatnonzero(self.live & self.success)
+        place = np.round(self.way[every, -1] / (2.0 * self.tolerance))
+        _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
+        return count[index.ravel()][np.searchsorted(every, slots)]
+
     def rows(self, slots: np.ndarray, rng: np.random.Generator, explores: int | None = None) -> Rows:
         """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore."""
         chance = rng.random(slots.shape)
