@@ -31,7 +31,7 @@ def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
 
 def known_modes(policy: SavedPolicy) -> list[KnownMode]:
     """The policy's modes, for evaluation."""
-    return [KnownMode(m.id, m.prototype) for m in policy.modes]
+    return [KnownMode(m.id, m.prototype, m.outcome) for m in policy.modes]
 
 
 def evaluate_policy(env: VecEnv, policy: SavedPolicy, episodes: int, seed: int) -> Report:

@@ -17,7 +17,7 @@ from ddiffpg_core.improve import climb
 from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
 from ddiffpg_core.novelty import Novelty
-from ddiffpg_core.paths import way
+from ddiffpg_core.paths import beside, way
 from ddiffpg_core.replay import FIND, MODE
 from ddiffpg_core.spec import Step, TaskSpec
 
@@ -74,7 +74,7 @@ class DDiffPG(Learner):
         replay, modes = self.replay, self.config.modes
         taken = way(replay.path(slot), modes.path_points, self.spec.path_tolerance)
         last = self.spec.outcome_of(replay.obs[slot, replay.length[slot]].cpu().numpy())
-        replay.way[slot] = np.concatenate([taken, np.broadcast_to(last, (len(taken), len(last)))], axis=1)
+        replay.way[slot] = beside(taken, last)
         if self.bank.modes:
             replay.mode[slot] = self._labels(np.array([slot]))[0]
             self.credit.add(slot, replay)

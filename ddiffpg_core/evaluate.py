@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ddiffpg_core.paths import distance_to_way, dtw, erase_loops, way
+from ddiffpg_core.paths import beside, distance_to_way, dtw, erase_loops, way
 from ddiffpg_core.spec import TaskSpec, VecEnv
 
 UNCONDITIONED = -1
@@ -17,16 +17,17 @@ LEARNED = 0.8
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """``(obs [N, O] physical, mode id [N]) -> action [N, A] physical``; mode -1 is unconditioned."""
 
-ShareWays = Callable[[Sequence[np.ndarray], int], tuple[float, ...]]
-"""``(paths of successful episodes, number of all episodes)`` -> the share of episodes by each distinct way."""
+ShareWays = Callable[[Sequence[np.ndarray], np.ndarray, int], tuple[float, ...]]
+"""``(paths and outcomes of successful episodes, number of all episodes)`` -> the share of episodes by each way."""
 
 
 @dataclass(frozen=True)
 class KnownMode:
-    """A mode to be evaluated: its id and the way ``prototype [P, D]`` (metres) that it should take."""
+    """A mode to be evaluated: its id, the way ``prototype [P, D]`` (metres) that it should take, and its outcome."""
 
     id: int
     prototype: np.ndarray
+    outcome: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Episodes:
-    """Finished episodes: success, steps to the end and path ``[L + 1, D]`` of each."""
+    """Finished episodes: success, steps to the end, path ``[L + 1, D]`` and outcome ``[K]`` of each."""
 
     success: np.ndarray
     steps: np.ndarray
     paths: tuple[np.ndarray, ...]
+    outcomes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def run_episodes(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
         part = Plan(plan.first[rows], plan.then[rows], plan.switch_at[rows])
         parts.append(_run_batch(env, act, part, seed + begin))
     return Episodes(np.concatenate([p.success for p in parts]), np.concatenate([p.steps for p in parts]),
-                    tuple(path for p in parts for path in p.paths))
+                    tuple(path for p in parts for path in p.paths), np.concatenate([p.outcomes for p in parts]))
 
 
 def _run_batch(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
@@ -133,20 +135,22 @@ def _run_batch(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
     obs = env.reset(seed)
     track = np.full((spec.max_steps + 1, n, len(spec.path)), np.nan)
     track[0] = obs[:n, spec.path_columns]
+    outcomes = spec.outcome_of(obs[:n])
     success, running, steps = np.zeros(n, bool), np.ones(n, bool), np.zeros(n, int)
     action = np.zeros((env.num_envs, spec.action_dim), np.float32)
     for t in range(spec.max_steps):
         mode = np.where(t < plan.switch_at, plan.first, plan.then)
         action[:n] = act(obs[:n], mode)
         step = env.step(action)
-        track[t + 1, running] = step.final_obs[:n][running][:, spec.path_columns]
+        now = step.final_obs[:n][running]
+        track[t + 1, running], outcomes[running] = now[:, spec.path_columns], spec.outcome_of(now)
         steps[running] += 1
         success |= running & step.success[:n]
         running &= ~step.done[:n]
         obs = step.obs
         if not running.any():
             break
-    return Episodes(success, steps, tuple(track[: steps[i] + 1, i] for i in range(n)))
+    return Episodes(success, steps, tuple(track[: steps[i] + 1, i] for i in range(n)), outcomes)
 
 
 def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int,
@@ -163,8 +167,10 @@ def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, s
     free = asked == UNCONDITIONED
     taken = nearest[free & direct.success]
     share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
-    arrived = [direct.paths[i] for i in np.flatnonzero(free & direct.success)]
-    ways = None if share_ways is None else share_ways(arrived, episodes)
+    arrived = np.flatnonzero(free & direct.success)
+    ways = None
+    if share_ways is not None:
+        ways = share_ways([direct.paths[i] for i in arrived], direct.outcomes[arrived], episodes)
     return Report(env.spec.name, episodes, seed, tuple(results), float(direct.success[free].mean()), share, ways)
 
 
@@ -206,8 +212,9 @@ def _nearest_modes(episodes: Episodes, modes: Sequence[KnownMode], spec: TaskSpe
     """The mode whose way each episode took; -1 where it took none of them (see :class:`TaskSpec`)."""
     if not modes:
         return np.full(len(episodes.success), UNCONDITIONED)
-    prototypes = np.stack([m.prototype for m in modes])
-    ways = np.stack([way(p, prototypes.shape[1], spec.path_tolerance) for p in episodes.paths])
+    prototypes = np.stack([beside(m.prototype, m.outcome) for m in modes])
+    ways = np.stack([beside(way(path, prototypes.shape[1], spec.path_tolerance), outcome)
+                     for path, outcome in zip(episodes.paths, episodes.outcomes)])
     gap = dtw(ways, prototypes)
     nearest = np.array([m.id for m in modes])[gap.argmin(1)]
     return np.where(gap.min(1) <= 2.0 * spec.path_tolerance, nearest, UNCONDITIONED)
@@ -226,8 +233,9 @@ def _returns(env: VecEnv, act: Act, modes: Sequence[KnownMode], halfway: dict[in
     first, then = np.repeat(pairs, each, axis=0).T
     plan = Plan(first, then, np.array([halfway[i] for i in first]))
     run = run_episodes(env, act, plan, seed)
-    prototypes = {m.id: m.prototype for m in modes}
-    good = np.array([run.success[i] and _took(run.paths[i][plan.switch_at[i]:], prototypes[then[i]], env.spec)
+    known = {m.id: m for m in modes}
+    good = np.array([run.success[i] and np.allclose(run.outcomes[i], known[then[i]].outcome)
+                     and _took(run.paths[i][plan.switch_at[i]:], known[then[i]].prototype, env.spec)
                      for i in range(len(then))])
     return {pair: float(good[i * each:(i + 1) * each].mean()) for i, pair in enumerate(pairs)}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddiffpg_core.clustering import Clustering, PathLibrary, cluster
 from ddiffpg_core.config import ModesConfig
-from ddiffpg_core.paths import direct, dtw, mean_gap
+from ddiffpg_core.paths import beside, direct, dtw, mean_gap
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,7 @@ class ModeBank:
 
 def _whole(modes: Sequence[Mode]) -> np.ndarray:
     """Their prototypes with the outcome beside each point ``[M, P, D + K]``."""
-    return np.stack([np.concatenate([m.prototype, np.broadcast_to(m.outcome, (len(m.prototype), len(m.outcome)))], 1)
-                     for m in modes])
+    return np.stack([beside(m.prototype, m.outcome) for m in modes])
 
 
 def _heirs(groups: list[np.ndarray], owner: np.ndarray, ids: np.ndarray) -> list[int | None]:

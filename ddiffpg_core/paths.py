@@ -40,6 +40,11 @@ def way(path: np.ndarray, points: int, radius: float) -> np.ndarray:
     return resample(erase_loops(path, radius), points)
 
 
+def beside(way: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """``way [P, D]`` with its ``outcome [K]`` (:meth:`TaskSpec.outcome_of`) beside each point ``[P, D + K]``."""
+    return np.concatenate([way, np.broadcast_to(outcome, (len(way), len(outcome)))], axis=1)
+
+
 def direct(ways: np.ndarray, known: np.ndarray, tolerance: float, factor: float) -> np.ndarray:
     """Which of ``ways [N, P, D]`` are no longer than ``factor`` times the shortest to the same place -> ``[N]``.
 

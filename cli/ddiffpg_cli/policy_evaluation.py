@@ -27,4 +27,4 @@ def evaluate_policy(policy: Policy, task: Task, episodes: int, seed: int) -> Rep
 def known_modes(contract: Contract) -> list[KnownMode]:
     """The contract's modes, their ways with as many points each as the longest has."""
     points = max(len(m.path) for m in contract.modes)
-    return [KnownMode(m.id, resample(np.array(m.path), points)) for m in contract.modes]
+    return [KnownMode(m.id, resample(np.array(m.path), points), np.array(m.outcome)) for m in contract.modes]

@@ -100,8 +100,8 @@ def with_ends(modes: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]
 
 
 def free_cells(task: Task) -> int | None:
-    """How many of the cells that a run's coverage counts have room in them; None where no walls bound the task."""
-    if not task.walls:
+    """How many of the cells that a run's coverage counts have room in them; None where walls do not bound it."""
+    if not task.walls or len(task.spec.path) > 2:
         return None
     size, corners = task.spec.path_tolerance, np.array([wall.center for wall in task.walls])
     lines = [np.arange(low, high, size / 20) for low, high in zip(corners.min(0), corners.max(0))]

@@ -41,14 +41,14 @@ class Trial:
 
 def try_out(file: Policy, policy: SavedPolicy, modes: Sequence[Mode], env: VecEnv, episodes: int, seed: int) -> Trial:
     """Evaluate the file itself, and the teacher as it was trained (its random sampling) beside it."""
-    known = [KnownMode(m.id, m.prototype) for m in modes]
+    known = [KnownMode(m.id, m.prototype, m.outcome) for m in modes]
     acts = (act_of(policy, env.spec, seed), file_act(file, seed))
     return Trial(*(evaluate(env, act, known, episodes, seed) for act in acts))
 
 
 def ways_gone(file: Policy, modes: Sequence[Mode], env: VecEnv, seed: int) -> tuple[Mode, ...]:
     """``modes`` with the ways that the file really takes as prototypes, at the resolution of its steps."""
-    known = [KnownMode(m.id, m.prototype) for m in modes]
+    known = [KnownMode(m.id, m.prototype, m.outcome) for m in modes]
     ways = typical_ways(env, file_act(file, seed), known, WAY_EPISODES, seed)
     return tuple(replace(m, prototype=ways[m.id]) for m in modes)
 

@@ -122,6 +122,7 @@ def _describe_mode(mode: Mode, figures: dict[str, Any], world: World) -> wire.Mo
         mean_steps=float(world.spec.max_steps) if steps is None else steps,
         path=tuple(map(tuple, path.tolist())),
         clearance=tuple(free.tolist()),
+        outcome=tuple(np.asarray(mode.outcome, float).tolist()),
     )
 
 

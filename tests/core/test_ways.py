@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,32 +26,45 @@ def paths(*counts: int) -> list[np.ndarray]:
     return [p for corners, count in zip((OVER, UNDER), counts) for p in ways_along(corners, count, rng)]
 
 
+def label(given: Sequence[np.ndarray]) -> np.ndarray:
+    """Their labels on the plane, where nothing but ways counts."""
+    return label_ways(given, np.zeros((len(given), 0)), plane(), MODES)
+
+
+def shares(given: Sequence[np.ndarray], episodes: int) -> tuple[float, ...]:
+    return share_ways(plane(), MODES)(given, np.zeros((len(given), 0)), episodes)
+
+
 def test_two_ways_are_told_apart_and_ordered_by_size():
-    label = label_ways(paths(6, 14), plane(), MODES)
-    assert label.tolist() == [1] * 6 + [0] * 14
+    assert label(paths(6, 14)).tolist() == [1] * 6 + [0] * 14
 
 
 def test_one_way_is_one():
-    assert set(label_ways(paths(20), plane(), MODES)) == {0}
+    assert set(label(paths(20))) == {0}
 
 
 def test_no_path_takes_no_way():
-    assert len(label_ways([], plane(), MODES)) == 0
-    assert share_ways(plane(), MODES)([], 20) == ()
+    assert len(label([])) == 0
+    assert shares([], 20) == ()
 
 
 def test_a_detour_is_no_way():
     long = ways_along([[0, 0], [0, 9], [4, 9], [4, 0]], 1, np.random.default_rng(1))
-    assert label_ways([*paths(10), long[0]], plane(), MODES).tolist() == [0] * 10 + [-1]
+    assert label([*paths(10), long[0]]).tolist() == [0] * 10 + [-1]
+
+
+def test_one_way_to_two_outcomes_is_two_ways():
+    outcomes = np.repeat([[0.0], [4.0 * plane().path_tolerance]], 10, axis=0)
+    assert sorted(label_ways(paths(20), outcomes, plane(), MODES)) == [0] * 10 + [1] * 10
 
 
 def test_shares_are_of_all_episodes():
-    assert share_ways(plane(), MODES)(paths(6, 14), 40) == (0.35, 0.15)
+    assert shares(paths(6, 14), 40) == (0.35, 0.15)
 
 
 def test_what_hardly_ever_happens_is_no_way():
-    assert share_ways(plane(), MODES)(paths(6, 94), 100) == (0.94, 0.06)
-    assert share_ways(plane(), MODES)(paths(4, 96), 100) == (0.96,)
+    assert shares(paths(6, 94), 100) == (0.94, 0.06)
+    assert shares(paths(4, 96), 100) == (0.96,)
 
 
 def test_an_evaluation_counts_them_without_knowing_any_mode():

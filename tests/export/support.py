@@ -158,7 +158,7 @@ def modes() -> tuple[Mode, ...]:
 
 
 def _report(policy: SavedPolicy) -> dict[str, Any]:
-    known = [KnownMode(m.id, m.prototype) for m in policy.modes]
+    known = [KnownMode(m.id, m.prototype, m.outcome) for m in policy.modes]
     return evaluate(RoofEnv(), act_of(policy, roof_spec(), 0), known, 100, 0).to_dict()
 
 

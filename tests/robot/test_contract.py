@@ -17,7 +17,7 @@ from tests.robot.joint_policies import arm_contract
 from tests.robot.scripted_policy import MAZE_V1, contract_of
 
 GOOD = json.loads(contract_of(MAZE_V1).to_json())
-OPTIONAL = {"joint", "clearance", "joint_limits"}
+OPTIONAL = {"joint", "clearance", "joint_limits", "outcome"}
 
 
 def places(raw: Any, where: str = "", keys: tuple = ()):

@@ -84,7 +84,8 @@ class Mode:
 
     ``id`` is never reused, ``lineage`` names the modes it came from. ``path`` is its prototype, P
     points in metres; ``clearance`` the free distance around each (metres, from the robot's centre to
-    the nearest thing of the training world), empty where it is not known. ``success``, ``adherence``
+    the nearest thing of the training world), empty where it is not known. ``outcome`` is what it
+    does to the scene, in the units of training, empty where only ways count. ``success``, ``adherence``
     and ``returns`` are shares over evaluation episodes; ``mean_steps`` is the time to the goal in
     control steps.
     """
@@ -97,6 +98,7 @@ class Mode:
     mean_steps: float
     path: tuple[tuple[float, ...], ...]
     clearance: tuple[float, ...] = ()
+    outcome: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
