@@ -174,14 +174,14 @@ def _played(policy: SavedPolicy, steps: int = 120) -> Replay:
     env, rng, act = RoofEnv(8), np.random.default_rng(0), act_of(policy, roof_spec(), 1)
     replay = Replay(env.spec, 128, env.num_envs, 20, torch.device("cpu"))
     obs = env.reset(0)
-    replay.start(torch.from_numpy(obs), np.zeros(8, bool))
+    replay.start(torch.from_numpy(obs))
     asked = rng.choice([-1, UP, DOWN], 8)
     for _ in range(steps):
         action = env.spec.action.to_normal(act(obs, asked)) + rng.normal(size=(8, 2)) * 0.3
         step = env.step(env.spec.action.to_physical(action))
         for i in replay.append(torch.as_tensor(action, dtype=torch.float32), step):
             replay.close(i, step)
-            replay.reopen(i, torch.from_numpy(step.obs[i]), False, rng)
+            replay.reopen(i, torch.from_numpy(step.obs[i]), rng)
             asked[i] = rng.choice([-1, UP, DOWN])
         obs = step.obs
     return replay
