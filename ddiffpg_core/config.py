@@ -109,8 +109,8 @@ class ImproveConfig:
 class NoveltyConfig:
     """NovelD on random-network distillation (paper, section 4.2).
 
-    ``sees``: what novelty is of, ``all`` of the observation or the ``path`` alone. ``cell``: where above 0, a step pays
-    only if it enters a cell of the path that the episode has not been in; the cells' edge, in path tolerances.
+    ``sees``: what novelty is of, ``all`` of the observation or the ``path`` and the outcome. ``cell``: where above 0, a
+    step pays only if it enters a cell of these that the episode has not been in; its edge, in path tolerances.
     ``n_step``: over how many steps the exploration critic's returns go, discounted by ``gamma``.
     """
 
@@ -287,7 +287,7 @@ def load_preset(name: str, task: str | None = None) -> Config:
 
 
 def _family_first(task: str | None) -> list[str]:
-    """Whose settings ``task`` has: of ``panda-reach`` those of ``panda``, then its own; those that there are."""
+    """Whose settings ``task`` has: of ``robot-task`` those of ``robot``, then its own; those that there are."""
     names = (task.split("-")[0], task) if task else ()
     return [name for name in dict.fromkeys(names) if name in tasks_with_settings()]
 

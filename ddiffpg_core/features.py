@@ -14,7 +14,8 @@ class Features(nn.Module):
     """``obs [..., O]`` in physical units -> ``[..., F]``.
 
     Path columns (positions) are put through sines and cosines of 4 octaves (Tancik et al. 2020), so
-    that a wall between two near places can be learned quickly. ``path_columns`` are the features made of them.
+    that a wall between two near places can be learned quickly. ``path_columns`` are the features made of them,
+    ``outcome_columns`` those that tell the outcome.
     """
 
     offset: torch.Tensor
@@ -29,6 +30,7 @@ class Features(nn.Module):
         self.register_buffer("frequency", 2.0 ** torch.arange(octaves) * math.pi)
         self.size = spec.obs_dim + 2 * octaves * len(self.columns)
         self.path_columns = [*self.columns, *range(spec.obs_dim, self.size)]
+        self.outcome_columns = spec.outcome_columns
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         x = (obs - self.offset) / self.scale

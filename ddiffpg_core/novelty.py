@@ -17,7 +17,8 @@ class Novelty(nn.Module):
     def __init__(self, features: Features, config: NoveltyConfig) -> None:
         super().__init__()
         self.config = config
-        self.columns = features.path_columns if config.sees == "path" else list(range(features.size))
+        seen = sorted({*features.path_columns, *features.outcome_columns})
+        self.columns = seen if config.sees == "path" else list(range(features.size))
         self.predictor = _mlp(len(self.columns), config)
         self.target = _mlp(len(self.columns), config).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))

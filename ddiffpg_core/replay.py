@@ -30,16 +30,20 @@ class Replay:
     Networks read ``obs``, ``action``, ``reward`` and ``target`` (torch, on the device); what is known of a
     whole trajectory is kept beside them in numpy. ``explores`` marks steps that explored, not those that headed for a
     goal or ran a mode, and ``explored`` counts them. ``enters`` marks steps that enter a cell of the path (its edge
-    ``cell`` metres) in which the trajectory has not been before; every step where ``cell`` is 0.
+    ``cell`` metres) and the outcome (a sixteenth of each field's scale) in which the trajectory has not been before;
+    every step where ``cell`` is 0.
     """
 
     def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device,
                  cell: float = 0.0) -> None:
         if slots < 2 * num_envs:
             raise ValueError(f"replay.trajectories is {slots}: expected at least twice train.num_envs ({num_envs})")
-        h, a, p = spec.max_steps, spec.action_dim, len(spec.path) + len(spec.outcome)
+        h, a, p = spec.max_steps, spec.action_dim, len(spec.path)
         self.columns = spec.path_columns
         self.cell = cell
+        seen = [*spec.path_columns, *spec.outcome_columns]
+        edges = [cell] * p + [spec.observation[i].scale / 16.0 for i in spec.outcome_columns]
+        self._seen, self._edges = np.array(seen), torch.tensor(edges, device=device)
         self.tolerance = spec.path_tolerance
         self._rarity = (-1, np.zeros(0))
         self.obs = torch.zeros(slots, h + 1, spec.obs_dim, device=device)
@@ -54,7 +58,7 @@ class Replay:
         self.explores = np.zeros((slots, h), bool)
         self.explored = np.zeros(slots, np.int64)
         self.mode = np.full(slots, -1)
-        self.way = np.zeros((slots, path_points, p), np.float32)
+        self.way = np.zeros((slots, path_points, p + len(spec.outcome)), np.float32)
         self.born = np.zeros(slots, np.int64)
         self.finished = 0
         self.open = np.arange(num_envs)
@@ -92,10 +96,10 @@ class Replay:
     def _enters(self, slot: np.ndarray, at: np.ndarray) -> torch.Tensor:
         """Whether the steps ``at [N]`` of ``slot [N]`` enter a cell for the first time in their trajectories."""
         times = np.arange(at.max() + 2)
-        path = self.obs[slot[:, None, None], times[:, None], np.array(self.columns)]
-        cells = (path / self.cell).floor()
+        seen = self.obs[slot[:, None, None], times[:, None], self._seen]
+        cells = (seen / self._edges).floor()
         same = (cells == cells[np.arange(len(at)), at + 1][:, None]).all(-1)
-        before = torch.as_tensor(times <= at[:, None], device=path.device)
+        before = torch.as_tensor(times <= at[:, None], device=seen.device)
         return ~(same & before).any(1)
 
     def close(self, env: int, step: Step) -> int:

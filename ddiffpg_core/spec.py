@@ -114,13 +114,18 @@ class TaskSpec:
         names = [f.name for f in self.observation]
         return [names.index(p) for p in self.path]
 
+    @property
+    def outcome_columns(self) -> list[int]:
+        """Columns of the observation that tell the outcome."""
+        names = [f.name for f in self.observation]
+        return [names.index(name) for name in self.outcome]
+
     def outcome_of(self, obs: np.ndarray) -> np.ndarray:
         """The outcome that ``obs [..., O]`` shows, comparable to paths ``[..., K]``.
 
         Each field is at its low end, between or at its high end: places (metres) twice as far apart as two ways are.
         """
-        names = [f.name for f in self.observation]
-        place = self.normalise(obs)[..., [names.index(name) for name in self.outcome]]
+        place = self.normalise(obs)[..., self.outcome_columns]
         return 4.0 * self.path_tolerance * np.sign(place) * (np.abs(place) >= 0.75)
 
     def normalise(self, obs: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,14 @@ def test_steps_that_enter_a_cell_for_the_first_time_are_marked():
     assert replay.enters[slot, :5].tolist() == [False, True, False, True, False]
     again = play(replay, [NEXT_START, (1.2, 0.2), (1.3, 0.2)], goal=False)  # another trajectory begins anew
     assert replay.enters[again, :2].tolist() == [True, False]
+
+
+def test_what_moves_in_the_scene_is_a_cell_of_its_own():
+    spec = replace(plane(8), path=("x",), outcome=("y",))  # y has a scale of 4: its cells are 0.25 wide
+    replay = Replay(spec, 8, 1, 5, torch.device("cpu"), cell=1.0)
+    slot = play(replay, [(0.2, 0.1), (0.2, 0.2), (0.2, 0.3), (0.2, 0.1), (1.2, 0.3)], goal=False)
+    assert replay.enters[slot, :4].tolist() == [False, True, False, True]
+    assert replay.way.shape == (8, 5, 2)
 
 
 def test_success_and_termination_are_two_things():
