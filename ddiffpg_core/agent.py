@@ -100,7 +100,7 @@ class DDiffPG(Learner):
             return None
         live = np.flatnonzero(self.replay.live)
         self._rearrange_critics(before, change)
-        self.credit.follow({m.id: m.prototype for m in change.modes}, self.replay)
+        self.credit.follow(dict(zip(self.bank.ids.tolist(), self.bank.prototypes)), self.replay)
         label = self._labels(live)
         moved = live[label != self.replay.mode[live]]
         self.replay.target[MODE, moved] = self.replay.action[moved]

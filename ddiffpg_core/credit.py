@@ -75,7 +75,10 @@ class Credit:
         self.leaves: dict[int, np.ndarray] = {}
 
     def follow(self, ways: dict[int, np.ndarray], replay: Replay) -> None:
-        """Know the ways (mode id -> prototype ``[P, D]``) of now; judge all trajectories where a way is new."""
+        """Know the ways (mode id -> prototype and outcome ``[P, D + K]``) of now; judge all trajectories by new ones.
+
+        A goal is worth nothing to a mode where the outcome is not its own.
+        """
         live = np.flatnonzero(replay.live)
         for mode_id in set(self.way) - set(ways):
             for kept in (self.way, self.joins, self.arrives, self.leaves):
@@ -98,9 +101,11 @@ class Credit:
     def _judge(self, slots: np.ndarray, mode_id: int, replay: Replay) -> None:
         longest = int(replay.length[slots].max(initial=1))
         paths = replay.obs[slots][:, : longest + 1, replay.columns].cpu().numpy()
-        verdict = judge(paths, replay.length[slots], self.way[mode_id], self.tolerance)
+        way, outcome = np.split(self.way[mode_id], [paths.shape[-1]], axis=1)
+        verdict = judge(paths, replay.length[slots], way, self.tolerance)
+        same = (np.abs(replay.way[slots, -1, paths.shape[-1]:] - outcome[-1]) <= self.tolerance).all(-1)
         self.joins[mode_id][slots, :longest] = verdict.joins
-        self.arrives[mode_id][slots] = verdict.arrives
+        self.arrives[mode_id][slots] = verdict.arrives & same
         self.leaves[mode_id][slots] = verdict.leaves
 
     def of(self, mode_id: int, slots: np.ndarray, time: np.ndarray, other: np.ndarray,

@@ -13,7 +13,7 @@ from ddiffpg_core.config import CriticConfig, NoveltyConfig, ReplayConfig
 from ddiffpg_core.credit import Credit, judge, project
 from ddiffpg_core.features import Features
 from ddiffpg_core.novelty import Novelty
-from ddiffpg_core.paths import way
+from ddiffpg_core.paths import beside, way
 from ddiffpg_core.replay import EXPLORE, FIND, MODE
 from tests.core.support import NEXT_START, memory, one_step, plane, play
 
@@ -273,6 +273,17 @@ def test_a_way_that_changes_is_judged_anew_and_one_that_goes_is_forgotten():
     table.credit.follow({7: np.array(ELSEWHERE, np.float32)}, table.replay)
     assert table.credit.arrives[7][slot]
     assert 8 not in table.credit.arrives
+
+
+def test_a_goal_with_another_outcome_is_worth_nothing():
+    spec = replace(plane(STEPS), path=("x",), outcome=("y",))
+    replay, credit = memory(spec, slots=8), Credit(8, STEPS, TOLERANCE)
+    slots = [play(replay, [(0, 0), (2, 0), (4, end)], goal=True) for end in (0, 4)]
+    for slot, end in zip(slots, (0, 4)):
+        taken = way(replay.path(slot), replay.way.shape[1], TOLERANCE)
+        replay.way[slot] = beside(taken, spec.outcome_of(np.array([4.0, end], np.float32)))
+    credit.follow({7: replay.way[slots[1]].copy()}, replay)
+    assert credit.arrives[7][slots].tolist() == [False, True]
 
 
 # ---- who is in a batch ----------------------------------------------------------------------------
