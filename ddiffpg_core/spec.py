@@ -86,8 +86,8 @@ class TaskSpec:
     them. ``path_tolerance`` is how far from a way (metres) one may be and still be on it; ways that are
     nowhere more than twice that apart are one way.
     ``max_steps`` is the time limit of an episode in control steps. ``outcome`` names observation fields of
-    the scene: two ways are different, wherever the robot went, if one of these is at an end of its range (in the outer
-    eighth) after one way and not after the other.
+    the scene: two ways are different, wherever the robot went, if after them another one of these is at an end of its
+    range (in the outer eighth); of several the one that is farthest counts.
     """
 
     name: str
@@ -126,7 +126,9 @@ class TaskSpec:
         Each field is at its low end, between or at its high end: places (metres) twice as far apart as two ways are.
         """
         place = self.normalise(obs)[..., self.outcome_columns]
-        return 4.0 * self.path_tolerance * np.sign(place) * (np.abs(place) >= 0.75)
+        far = np.abs(place)
+        there = (far >= 0.75) & (far == far.max(-1, keepdims=True, initial=0.0))
+        return 4.0 * self.path_tolerance * np.sign(place) * there
 
     def normalise(self, obs: np.ndarray) -> np.ndarray:
         """``obs [..., O]`` in physical units -> ``[..., O]`` in about ±1."""

@@ -54,7 +54,7 @@ def _peg() -> ArmTask:
         base_x=-0.6,
         start_joints=(0.0, 0.41, 0.0, -1.85, 0.0, 2.26, 0.79),
         start_spread=0.1,
-        path_tolerance=0.06,
+        path_tolerance=0.1,
         blocks=(*_hole(0.15), *_hole(-0.15)),
         ways=tuple(
             Way(f"{side} hole", i, ((0.038, 0.0, 0.148), (0.05, 0.15 * left, 0.12), (0.05, 0.15 * left, 0.03)))
@@ -98,7 +98,7 @@ def _drawer() -> ArmTask:
         base_x=-1.2,
         start_joints=_FOLDED,
         start_spread=0.1,
-        path_tolerance=0.08,
+        path_tolerance=0.1,
         blocks=(Block((-0.335, 0.0, 0.58), (0.29, 0.37, 0.2)),),
         ways=tuple(way(i, *drawer) for i, drawer in enumerate(drawers)),
         done=lambda _, openings: openings.min(axis=1) <= 0.03,
