@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from ddiffpg_core.paths import beside, pairwise, way
 from ddiffpg_sim import panda
 from ddiffpg_sim.arm import ArmTask
 from ddiffpg_sim.batch import BatchedEnv
@@ -150,7 +151,7 @@ def test_clearance_is_the_distance_to_the_nearest_block():
 
 
 def go(env: BatchedEnv, index: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Send row 0 along a way of the task; its tips ``[T, 3]``, how far along it was ``[T]``, and whether it arrived."""
+    """Send row 0 along a way of the task; its tips ``[T, 3]``, how far along it was ``[T]``, and its last ``[O]``."""
     task = env.task
     assert isinstance(task, ArmTask)
     corners, script = np.array(task.ways[index].points), ArmScript(task, pointing(task, index))
@@ -165,26 +166,34 @@ def go(env: BatchedEnv, index: int, steps: int) -> tuple[np.ndarray, np.ndarray,
         obs = step.obs
         if step.done[0]:
             break
-    return np.array(tips), np.array(legs), step.success
+    return np.array(tips), np.array(legs), step.final_obs[0]
 
 
 @pytest.mark.parametrize("name, index", [(name, i) for name in ARM for i in range(len(arm(name).ways))])
 def test_each_intended_way_can_be_gone(name, index):
     task = arm(name)
-    tips, legs, success = go(BatchedEnv(task, 1), index, task.spec.max_steps)
-    assert success[0]
-    way, others = dense(task.ways[index].points), [dense(w.points) for w in task.ways if w != task.ways[index]]
+    tips, legs, obs = go(BatchedEnv(task, 1), index, task.spec.max_steps)
+    assert task.done(obs[None, :3], obs[None, 6:])[0]
     begun = tips[legs > 1]  # it may have started beside the way
-    assert distance(begun, way).max() < task.spec.path_tolerance
-    assert all(distance(other, tips).max() > 2 * task.spec.path_tolerance for other in others), "and it is no other way"
+    assert distance(begun, dense(task.ways[index].points)).max() < task.spec.path_tolerance
+
+
+@pytest.mark.parametrize("name", ARM)
+def test_intended_ways_are_told_apart_by_what_discovery_compares(name):
+    task, taken = arm(name), []
+    for index in range(len(task.ways)):
+        tips, _, obs = go(BatchedEnv(task, 1), index, task.spec.max_steps)
+        taken.append(beside(way(tips, 20, task.spec.path_tolerance), task.spec.outcome_of(obs)))
+    gap = pairwise(np.stack(taken))
+    assert gap[~np.eye(len(gap), dtype=bool)].min() > 2 * task.spec.path_tolerance
 
 
 def test_the_way_tells_which_goal_was_reached():
     env = BatchedEnv(arm("panda-drawer"), 1)
     openings = []
     for index in range(4):
-        tips, _, success = go(env, index, 100)
-        assert success[0]
+        tips, _, obs = go(env, index, 100)
+        assert obs[6:].min() <= 0.03
         openings.append(tips[-1, 1:])
     assert [(y > 0, z > 0.58) for y, z in openings] == [(True, False), (False, False), (True, True), (False, True)]
 
@@ -223,3 +232,13 @@ def test_a_touched_obstacle_is_a_collision():
         if robot.collided:
             break
     assert robot.collided and not robot.touching_wall
+
+
+def test_the_outcome_is_the_drawer_that_is_farthest_in():
+    spec = arm("panda-drawer").spec
+    obs = np.zeros((4, spec.obs_dim), np.float32)
+    obs[:, spec.outcome_columns] = [[0.17, 0.17, 0.17, 0.17], [0.17, 0.03, 0.1, 0.17], [0.03, 0.029, 0.17, 0.17],
+                                    [0.17, 0.17, 0.17, 0.06]]
+    apart = 4.0 * spec.path_tolerance
+    np.testing.assert_allclose(spec.outcome_of(obs), [[0, 0, 0, 0], [0, -apart, 0, 0], [0, -apart, 0, 0], [0, 0, 0, 0]])
+    assert arm("panda-reach").spec.outcome_of(np.zeros((3, 6))).shape == (3, 0)
