@@ -58,7 +58,7 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "novelty": {"sees": "path", "cell": 1.0, "n_step": 3, "clip": 60.0, "scale": 0.005},
         "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100},
         "improve": {"reach": 0.3, "candidates": 0},
-    } for task, iterations in (("reach", 4000), ("peg", 2500), ("drawer", 2500), ("cabinet", 4000))},
+    } for task, iterations in (("reach", 4000), ("peg", 2500), ("drawer", 4000), ("cabinet", 4000))},
 }
 
 
