@@ -259,7 +259,9 @@ def curve_points(report: Report) -> dict[str, float]:
 
 
 def score(report: Report) -> list[float]:
-    """What makes one policy better than another: modes that are learned and can be come back to, then how well.
+    """What makes one policy better than another: modes learned that can be come back to, modes learned, then how well.
+
+    A single mode has nothing to come back from: that must not make it better than two that seldom come back.
 
     Of policies without modes, how often they reach a goal, then by how many ways.
     """
@@ -267,7 +269,7 @@ def score(report: Report) -> list[float]:
         return [report.unconditioned_success, float(len(report.way_share or ()))]
     good = sum(m.learned and (m.returns is None or m.returns >= 0.8) for m in report.modes)
     worst = [m.worst for m in report.modes]
-    return [float(good), float(np.mean(worst)) if worst else 0.0]
+    return [float(good), float(report.modes_learned), float(np.mean(worst)) if worst else 0.0]
 
 
 def read_metrics(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

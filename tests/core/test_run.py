@@ -313,6 +313,7 @@ def test_a_report_that_finds_no_room_leaves_what_was_there(finished, tmp_path):
         (report_of((0.8, 0.8, 0.8), (0.8, 0.8, 0.8)), report_of((1, 1, None))),  # modes count first
         (report_of((0.8, 0.8, 0.8), (0.8, 0.8, 0.8)), report_of((1, 1, 1), (1, 1, 0.79))),  # that can be come back to
         (report_of((0.8, 0.8, 0.8), (0.8, 0.8, 0.8)), report_of((1, 1, 1), (1, 0.79, 1))),  # by their own way
+        (report_of((0.9, 0.9, 0.8), (1, 1, 0.7)), report_of((1, 1, None))),  # one mode has nothing to come back from
         (report_of((0.9, 1, 1), (1, 1, 1)), report_of((0.85, 1, 1), (1, 1, 1))),  # then how well, at their worst
     ],
 )
