@@ -11,9 +11,8 @@ class Behaviour:
     """Roles of N environments, drawn at the start of each episode.
 
     The first part of them explores: follows novelty, and from a random moment on heads for the nearest
-    goal, which reaches goals by ways that nobody has gone yet. Some explore again and again on their way there: what
-    lies beside a goal is seen by few who set out from the start (Ecoffet et al. 2021). The others run the modes: one
-    mode, or one mode and from a random moment on another (practice for coming back), or the unconditional policy.
+    goal, which reaches goals by ways that nobody has gone yet. The others run the modes: one mode, or one
+    mode and from a random moment on another (practice for coming back), or the unconditional policy.
     A role is two embeddings and the step at which the second takes over. ``explores`` says who explored just now.
     """
 
@@ -24,8 +23,6 @@ class Behaviour:
         self.second = np.zeros((num_envs, embedding_dim), np.float32)
         self.switch_at = np.full(num_envs, horizon)
         self.explorer = np.ones(num_envs, bool)
-        self.strays = np.zeros(num_envs, bool)
-        self.astray = np.zeros(num_envs, bool)
         self.explores = np.ones(num_envs, bool)
         self.age = np.zeros(num_envs, np.int64)
         self.held = np.zeros((num_envs, 1))
@@ -38,7 +35,6 @@ class Behaviour:
         if find is not None and rng.random() < self.config.finder_share:
             self.second[env] = find
             self.switch_at[env] = rng.integers(self.horizon * 3 // 4)
-            self.strays[env] = rng.random() < self.config.stray_share
 
     def exploit(self, env: int, modes: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> None:
         """Environment ``env`` runs a mode of ``modes [K, E]``, the unconditional policy, or two modes in turn.
@@ -56,14 +52,13 @@ class Behaviour:
     def _assign(self, env: int, first: np.ndarray, second: np.ndarray, switch_at: int, explorer: bool) -> None:
         self.first[env], self.second[env] = first, second
         self.switch_at[env], self.explorer[env], self.age[env] = switch_at, explorer, 0
-        self.strays[env] = self.astray[env] = False
 
     def embedding(self) -> np.ndarray:
         """What each environment is asked for now ``[N, E]``."""
         return np.where(self._second_now()[:, None], self.second, self.first)
 
     def _second_now(self) -> np.ndarray:
-        return (self.age >= self.switch_at) & ~self.astray
+        return self.age >= self.switch_at
 
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """``action [N, A]`` (±1) with noise: of a random size, or for explorers held for several steps."""
@@ -76,7 +71,6 @@ class Behaviour:
         noise = np.where(self.explores[:, None] & self.holding, self.held, rng.normal(size=action.shape) * sigma)
         self.ticks += 1
         self.age += 1
-        self.astray ^= self.strays & (self.age > self.switch_at) & (rng.random(len(action)) < 1.0 / c.stray_steps)
         return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
 
     def state_dict(self) -> dict:

@@ -136,8 +136,6 @@ class ExploreConfig:
     """How episodes are shared out and disturbed while data is collected.
 
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
-    ``finder_share`` of the explorers head for a goal later, ``stray_share`` of these with stretches of exploring on
-    their way, of ``stray_steps`` on average, and as long between them.
     """
 
     bonus: float = 1.0
@@ -147,8 +145,6 @@ class ExploreConfig:
     hold_steps: int = 8
     hold_scale: float = 0.7
     finder_share: float = 0.5
-    stray_share: float = 0.0
-    stray_steps: int = 10
     switch_share: float = 0.5
     null_share: float = 0.25
 
