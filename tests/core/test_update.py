@@ -59,7 +59,7 @@ def test_losses_and_improved_actions_are_those_of_the_plain_loop(agent):
     assert (after != before).any()
     # Adam's steps are as long where a slope is about zero: there the last digit says which way one goes
     apart = (after - plain.agent.replay.target).abs() > 1e-3
-    assert apart.sum() <= 1e-3 * (after != before).sum()
+    assert apart.sum() <= 0.01 * (after != before).sum()
 
 
 def test_gradients_are_those_of_the_plain_loop(agent):
