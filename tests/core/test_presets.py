@@ -38,7 +38,7 @@ CPU: dict[str, dict[str, Any]] = {
               "joined": 0.9, "outliers_max": 0.25, "longest_detour": 2.0},
 }
 ASKED: dict[str, dict[str, dict[str, Any]]] = {
-    "pointmaze-v1": {"train": {"iterations": 3500}},
+    "pointmaze-v1": {"train": {"iterations": 3500}, "replay": {"known_at": 100}},
     "pointmaze-v2": {"train": {"iterations": 3000}},
     "pointmaze-v3": {"train": {"iterations": 7500}, "novelty": {"scale": 0.002, "gamma": 0.99},
                      "modes": {"max_modes": 5}, "critic": {"gamma": 0.99, "batch_size": 512, "min_group_rows": 96}},
