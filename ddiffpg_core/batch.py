@@ -59,14 +59,15 @@ class Sampler:
         """A batch for the modes ``mode_ids [K]``; ``embedding [2 + K, E]`` is each group's."""
         b = max(self.critic.batch_size // len(embedding), self.critic.min_group_rows)
         modes = [self._mode_slots(i, b, rng) for i in mode_ids]
-        slots = np.stack([self._explore_slots(b, rng), self._find_slots(b, rng), *modes])
+        to_find = self.to_find()
+        slots = np.stack([self._explore_slots(b, rng), self._find_slots(to_find, b, rng), *modes])
         rows = self.replay.rows(slots, rng, EXPLORE)
         own = np.ones(slots.shape, bool)
         own[FIRST_MODE:, self._home(b):] = False
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
         own_rows = torch.as_tensor(own, device=kind.device)
-        return self._batch(rows, kind, wide, own_rows, self._credit(slots, rows, mode_ids))
+        return self._batch(rows, kind, wide, own_rows, self._credit(slots, rows, mode_ids, to_find))
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
@@ -87,10 +88,10 @@ class Sampler:
         """How many of exploration's ``b`` rows are drawn by how rare their trajectories are."""
         return int(b * self.shares.rare_share)
 
-    def _find_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
+    def _find_slots(self, to_find: np.ndarray, b: int, rng: np.random.Generator) -> np.ndarray:
         """Half successes, of any way or of new ones; half anything."""
         slots = rng.choice(self.replay.collected(), b)
-        success = np.flatnonzero(self.to_find())
+        success = np.flatnonzero(to_find)
         if len(success):
             rare = 1.0 / self.replay.same_end(success) if self.shares.known_at else None
             slots[: b // 2] = self._successes(success, b // 2, rng, rare)
@@ -128,12 +129,13 @@ class Sampler:
             slots[second:] = rng.choice(other, b - second)
         return slots
 
-    def _credit(self, slots: np.ndarray, rows: Rows, mode_ids: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _credit(self, slots: np.ndarray, rows: Rows, mode_ids: np.ndarray,
+                to_find: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows ``[G, B]``: whether goals count, and the step at which a shortcut ends them."""
         steps = self.critic.n_step
         paid, cut = np.ones(slots.shape, bool), np.full(slots.shape, steps + 1)
         time = rows.time.cpu().numpy()
-        paid[FIND] = self.to_find()[slots[FIND]]
+        paid[FIND] = to_find[slots[FIND]]
         consistent = self.critic.per_mode and self.shares.mode_consistent
         for g, mode_id in enumerate(mode_ids if consistent else (), FIRST_MODE):
             foreign = self.replay.mode[slots[g]] != mode_id
