@@ -32,7 +32,8 @@ from _plain_update import PlainUpdate
 
 from ddiffpg_core import precision
 from ddiffpg_core.agent import DDiffPG
-from ddiffpg_core.config import Config, load_preset, override
+from ddiffpg_core.config import Config, override
+from ddiffpg_core.defaults import load_preset
 from ddiffpg_core.paths import resample
 from ddiffpg_core.spec import Step
 from ddiffpg_sim import tasks

@@ -13,6 +13,8 @@ from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic, project
 from ddiffpg_core.diffusion import DiffusionActor
+from ddiffpg_core.ground import Ground
+from ddiffpg_core.guide import Guide
 from ddiffpg_core.improve import climb
 from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
@@ -42,7 +44,10 @@ class DDiffPG(Learner):
         self.bank = ModeBank(config.modes, len(spec.path), e, 2.0 * spec.path_tolerance,
                              2.0 if config.actor.mode_embedding else 0.0, len(spec.outcome))
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
-        self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, config.critic, config.replay)
+        self.ground = Ground(config.guide.cell * spec.path_tolerance, len(spec.path))
+        self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance)
+        self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, config.critic,
+                               config.replay)
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
@@ -58,7 +63,15 @@ class DDiffPG(Learner):
         if step.reward.min() < 0.0 or step.reward.max() > self.config.critic.value_max:
             raise ConfigError(f"task {self.spec.name!r} pays {step.reward.min()} to {step.reward.max()}: expected 0 to "
                               f"critic.value_max, which is {self.config.critic.value_max}")
+        if self.config.guide.share:
+            self._walk(step)
         super().observe(action, step)
+
+    def _walk(self, step: Step) -> None:
+        """Keep on the map where the robots went; the step into a goal leads nowhere from there."""
+        replay, on = self.replay, ~step.success
+        before = replay.obs[replay.open, replay.length[replay.open]][:, replay.columns].cpu().numpy()
+        self.ground.add(before[on], step.final_obs[on][:, replay.columns])
 
     def _assign(self, env: int) -> None:
         """A role for the next episode: the first environments run modes, as soon as there are any."""
@@ -96,8 +109,14 @@ class DDiffPG(Learner):
         self._fill_library()
         before = [m.id for m in self.bank.modes]
         change = self.bank.rediscover(self.rng)
-        if change is None:
-            return None
+        if change is not None:
+            self._follow(before, change)
+        if self.config.guide.share:
+            self.guide.learn(self.ground.map(), self.replay, self.bank.modes, self.sampler.known())
+        return change
+
+    def _follow(self, before: list[int], change: Change) -> None:
+        """Critics, credit and labels go with the modes, which were ``before``."""
         live = np.flatnonzero(self.replay.live)
         self._rearrange_critics(before, change)
         self.credit.follow(dict(zip(self.bank.ids.tolist(), self.bank.prototypes)), self.replay)
@@ -106,7 +125,6 @@ class DDiffPG(Learner):
         self.replay.target[MODE, moved] = self.replay.action[moved]
         self.replay.mode[live] = label
         self.mode_steps = np.array([self._typical_steps(m.id) for m in change.modes])
-        return change
 
     def _typical_steps(self, mode_id: int) -> int:
         """How long this mode takes: the median over its newest successes."""
@@ -225,7 +243,8 @@ class DDiffPG(Learner):
         parts = {name: dict(getattr(self, name).state_dict()) for name in _NETWORKS}
         return super().state_dict() | parts | {
             "actor_optimizer": self.actor_optimizer.state_dict(), "critic": self.critic.state_dict(),
-            "bank": self.bank.state_dict(), "credit": self.credit.state_dict(), "mode_steps": self.mode_steps,
+            "bank": self.bank.state_dict(), "ground": self.ground.state_dict(), "guide": self.guide.state_dict(),
+            "credit": self.credit.state_dict(), "mode_steps": self.mode_steps,
             "special": self.special,
         }
 
@@ -236,5 +255,7 @@ class DDiffPG(Learner):
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.critic.load_state_dict(state["critic"])
         self.bank.load_state_dict(state["bank"])
+        self.ground.load_state_dict(state["ground"])
+        self.guide.load_state_dict(state["guide"])
         self.credit.load_state_dict(state["credit"], self.replay)
         self.mode_steps, self.special = state["mode_steps"], state["special"]

@@ -10,6 +10,7 @@ import torch
 from ddiffpg_core.config import CriticConfig, ReplayConfig
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.features import Features
+from ddiffpg_core.guide import FINDER, Guide
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
 
@@ -46,10 +47,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws batches from ``replay`` with mode-consistent ``credit``."""
+    """Draws batches from ``replay`` with mode-consistent ``credit``, whose returns go by the ``guide``."""
 
     replay: Replay
     credit: Credit
+    guide: Guide
     features: Features
     novelty: Novelty
     critic: CriticConfig
@@ -67,7 +69,8 @@ class Sampler:
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
         own_rows = torch.as_tensor(own, device=kind.device)
-        return self._batch(rows, kind, wide, own_rows, self._credit(slots, rows, mode_ids, to_find))
+        returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
+        return self._batch(rows, kind, wide, own_rows, returns)
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
@@ -102,8 +105,13 @@ class Sampler:
         success, mode = self.replay.live & self.replay.success, self.replay.mode
         if not self.shares.known_at:
             return success
-        ids, count = np.unique(mode[success & (mode >= 0)], return_counts=True)
-        return success & ~np.isin(mode, ids[count >= self.shares.known_at])
+        return success & ~np.isin(mode, self.known())
+
+    def known(self) -> np.ndarray:
+        """Ids of the modes that are known by now; none where the finder is paid for all."""
+        mode = self.replay.mode[self.replay.live & self.replay.success]
+        ids, count = np.unique(mode[mode >= 0], return_counts=True)
+        return ids[count >= self.shares.known_at] if self.shares.known_at else ids[:0]
 
     def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator,
                    weight: np.ndarray | None = None) -> np.ndarray:
@@ -146,15 +154,27 @@ class Sampler:
         return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
 
     def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, own: torch.Tensor,
-               credit: tuple[torch.Tensor, torch.Tensor]) -> Batch:
+               returns: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time = self.replay, rows.slot, rows.time
-        reward, discount, end = self._returns(rows, *credit)
+        reward, discount, end = returns
         x, x_next = (self.features(replay.obs[slot, at]) for at in (time, end))
         reward[EXPLORE], discount[EXPLORE], x_next[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
         target = replay.target[kind[:, None], slot, time]
         return Batch(rows, kind, x, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
                      self._home(slot.shape[1]), self._visited(rows))
+
+    def _guided(self, mode_ids: np.ndarray, rows: Rows, reward: torch.Tensor, discount: torch.Tensor,
+                end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A share of what the returns of the finder and the modes bootstrap from is what the map says (guide.py)."""
+        share, replay = self.guide.config.share, self.replay
+        for g, who in enumerate((FINDER, *mode_ids.tolist()), FIND) if share else ():
+            points = replay.obs[rows.slot[g], end[g]][:, replay.columns].cpu().numpy()
+            value = self.guide.value(who, points)
+            if value is not None:
+                reward[g] += discount[g] * share * torch.as_tensor(value, dtype=torch.float32, device=reward.device)
+                discount[g] *= 1.0 - share
+        return reward, discount, end
 
     def _visited(self, rows: Rows) -> torch.Tensor:
         """The next states of exploration's and the finder's rows, those left out that were drawn for being rare.

@@ -1,15 +1,9 @@
-"""Every setting of a training run, in one tree of dataclasses; strict YAML in, the same YAML out.
-
-A preset is a YAML file in ``ddiffpg_core/presets`` and says what a kind of machine asks for. What a task asks for is in
-``presets/tasks``, for all tasks of a family (what their names begin with) and for each, in sections: ``any`` holds
-under every preset, one named like a preset under that preset only.
-"""
+"""Every setting of a training run, in one tree of dataclasses; strict YAML in, the same YAML out."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +126,27 @@ class NoveltyConfig:
 
 
 @dataclass(frozen=True)
+class GuideConfig:
+    """What the map of visited places says of goals (``guide.py``).
+
+    ``share``: of what critics of modes and the finder bootstrap from, the part that is the map's guess; 0 for none.
+    ``cell``: the edge of a place, in path tolerances. ``known_cost``: how many times their length known ways cost the
+    finder.
+    """
+
+    share: float = 0.0
+    cell: float = 0.25
+    known_cost: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ConfigError(f"guide.share is {self.share}: expected 0 to below 1")
+        for name, least in (("cell", 0.01), ("known_cost", 1.0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"guide.{name} is {getattr(self, name)}: expected {least} or more")
+
+
+@dataclass(frozen=True)
 class ExploreConfig:
     """How episodes are shared out and disturbed while data is collected.
 
@@ -248,58 +263,13 @@ class Config:
     critic: CriticConfig = field(default_factory=CriticConfig)
     improve: ImproveConfig = field(default_factory=ImproveConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
+    guide: GuideConfig = field(default_factory=GuideConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     modes: ModesConfig = field(default_factory=ModesConfig)
     sac: SACConfig = field(default_factory=SACConfig)
     td3: TD3Config = field(default_factory=TD3Config)
     diffusion_ql: DiffusionQLConfig = field(default_factory=DiffusionQLConfig)
-
-
-def presets() -> list[str]:
-    """Names of the presets that ship."""
-    return _yaml_files("presets")
-
-
-def tasks_with_settings() -> list[str]:
-    """Names of the tasks, and of the families (what a name begins with), that ask for anything beyond a preset."""
-    return _yaml_files("presets/tasks")
-
-
-def load_preset(name: str, task: str | None = None) -> Config:
-    """What the machine asks for, then what ``task`` asks for on any, then what it asks for on this one.
-
-    A task without a file of its own asks for nothing. Raises ConfigError where there is no such preset, naming the
-    known ones.
-    """
-    if name not in presets():
-        raise ConfigError(f"preset '{name}' does not exist (known: {', '.join(presets())})")
-    folder = resources.files("ddiffpg_core") / "presets"
-    where = f"preset {name}"
-    config = merge(Config(), parse_yaml((folder / f"{name}.yaml").read_text(), where), where)
-    for asks in _family_first(task):
-        config = for_task(config, (folder / "tasks" / f"{asks}.yaml").read_text(), name, f"settings of {asks}")
-    return config
-
-
-def _family_first(task: str | None) -> list[str]:
-    """Whose settings ``task`` has: of ``robot-task`` those of ``robot``, then its own; those that there are."""
-    names = (task.split("-")[0], task) if task else ()
-    return [name for name in dict.fromkeys(names) if name in tasks_with_settings()]
-
-
-def for_task(base: Config, text: str, preset: str, where: str) -> Config:
-    """``base`` with what a task's YAML asks for under ``preset``; the sections for other presets are checked too."""
-    sections, known = parse_yaml(text, where), ("any", *presets())
-    if not isinstance(sections, dict):
-        raise ConfigError(f"{where}: expected sections ({', '.join(known)}), not {sections!r}")
-    for name in sections:
-        if name not in known:
-            raise ConfigError(f"{where}: unknown section '{name}' (known: {', '.join(known)})")
-    for name in (n for n in known if n in sections):
-        merged = merge(base, sections[name], f"{where}: {name}")
-        base = merged if name in ("any", preset) else base
-    return base
 
 
 def load_file(path: Path, base: Config) -> Config:
@@ -338,8 +308,3 @@ def from_dict(raw: dict[str, Any], where: str) -> Config:
 def dump(config: Config) -> str:
     """The whole tree as YAML."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
-
-
-def _yaml_files(folder: str) -> list[str]:
-    inside = (resources.files("ddiffpg_core") / folder).iterdir()
-    return sorted(p.name.removesuffix(".yaml") for p in inside if p.name.endswith(".yaml"))

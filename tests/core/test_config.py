@@ -8,15 +8,8 @@ import os
 import pytest
 import yaml
 
-from ddiffpg_core.config import (
-    Config,
-    ConfigError,
-    dump,
-    from_dict,
-    load_file,
-    load_preset,
-    override,
-)
+from ddiffpg_core.config import Config, ConfigError, dump, from_dict, load_file, override
+from ddiffpg_core.defaults import load_preset
 
 
 def write(tmp_path, text: str):

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
-from ddiffpg_core.config import CriticConfig, NoveltyConfig, ReplayConfig
+from ddiffpg_core.config import CriticConfig, GuideConfig, NoveltyConfig, ReplayConfig
 from ddiffpg_core.credit import Credit, judge, project
 from ddiffpg_core.features import Features
+from ddiffpg_core.guide import Guide
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import beside, way
 from ddiffpg_core.replay import EXPLORE, FIND, MODE
@@ -106,7 +107,8 @@ class Table:
         self.features = Features(spec)
         self.novelty = Novelty(self.features, novelty)
         self.critic = CriticConfig(gamma=0.5, n_step=3, batch_size=64, min_group_rows=400)
-        self.sampler = Sampler(self.replay, self.credit, self.features, self.novelty, self.critic, SHARES)
+        self.guide = Guide(GuideConfig(), 0.5, TOLERANCE)
+        self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, self.critic, SHARES)
 
     def add(self, path, mode: int, *, goal: bool = True, explorer: bool = True) -> int:
         """A trajectory along ``path`` that is labelled ``mode``."""
@@ -306,8 +308,7 @@ def test_every_group_has_the_same_share():
     batch = table.draw(3, 7)
     assert batch.reward.shape == (4, 400)
     assert batch.kind.tolist() == [EXPLORE, FIND, MODE, MODE]
-    table.sampler = Sampler(*(getattr(table.sampler, f) for f in ("replay", "credit", "features", "novelty")),
-                            CriticConfig(batch_size=256, min_group_rows=10), SHARES)
+    table.sampler = replace(table.sampler, critic=CriticConfig(batch_size=256, min_group_rows=10))
     assert table.draw(3, 7).reward.shape == (4, 64)
     assert table.draw().reward.shape == (2, 128)
 

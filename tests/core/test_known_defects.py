@@ -29,8 +29,9 @@ from ddiffpg_core import clustering
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.checkpoint import load, save
 from ddiffpg_core.clustering import PathLibrary
-from ddiffpg_core.config import Config, ConfigError, ModesConfig, load_preset, override, presets
+from ddiffpg_core.config import Config, ConfigError, ModesConfig, override
 from ddiffpg_core.critic import project
+from ddiffpg_core.defaults import load_preset, presets
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from tests.core.support import ways_along

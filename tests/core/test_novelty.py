@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from ddiffpg_core.config import ConfigError, NoveltyConfig, load_preset, presets, tasks_with_settings
+from ddiffpg_core.config import ConfigError, NoveltyConfig
+from ddiffpg_core.defaults import load_preset, presets, tasks_with_settings
 from ddiffpg_core.features import Features
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.spec import ObservationField

@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ddiffpg_core.config import (
-    Config,
-    ConfigError,
-    for_task,
-    load_preset,
-    presets,
-    tasks_with_settings,
-    to_dict,
-)
+from ddiffpg_core.config import Config, ConfigError, to_dict
+from ddiffpg_core.defaults import for_task, load_preset, presets, tasks_with_settings
 from ddiffpg_sim import tasks
 
 FOLDER = resources.files("ddiffpg_core") / "presets"

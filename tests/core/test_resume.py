@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from ddiffpg_core.checkpoint import load
-from ddiffpg_core.config import Config, load_preset, override
+from ddiffpg_core.config import Config, override
+from ddiffpg_core.defaults import load_preset
 from ddiffpg_core.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -84,8 +84,9 @@ def _train(training: Run) -> Report:
 def settings(args: argparse.Namespace) -> Config:
     """Preset and task, then file, then the method, then single settings; each wins over the one before."""
     from ddiffpg_core import config
+    from ddiffpg_core.defaults import load_preset
 
-    settings = config.load_preset(args.preset or PRESET, args.task)
+    settings = load_preset(args.preset or PRESET, args.task)
     if args.config is not None:
         settings = config.load_file(existing_file(args.config, "--config"), settings)
     if args.method is not None:

@@ -1,0 +1,96 @@
+"""What a goal is worth from anywhere on the ground that was visited: a guide for critics until they know themselves.
+
+A sparse goal some hundred steps away reaches a critic through as many rounds of bootstrapping. But where a robot has
+been, and from where to where it went, is known from the first episodes on. On that map the way that is left to a goal
+is a shortest path, and what the goal is worth from there a guess that needs no learning. A share of what a critic
+bootstraps from is this guess (heuristic-guided reinforcement learning, Cheng et al. 2021, equation 2), so what is left
+to learn is how to get on by a few metres. The reward stays the task's; maps and goals are the agent's own experience.
+
+A mode's guide leads along its way, and to it as mode-consistent credit wants it: not ahead of where it was left. The
+finder's makes known ways dear, so that it leads to goals by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ddiffpg_core.config import GuideConfig
+from ddiffpg_core.ground import Map
+from ddiffpg_core.modes import Mode
+from ddiffpg_core.replay import Replay
+
+FINDER = -1
+"""Whose guide leads to any goal, by ways that are not known."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """``pays``, discounted over ``to_go [M]`` metres at ``speed`` metres a step.
+
+    ``factor [E]`` is how many times its length each step of the map costs.
+    """
+
+    to_go: np.ndarray
+    factor: np.ndarray
+    speed: float
+    pays: float
+
+
+class Guide:
+    """The worth of goals to each mode (by its id) and to :data:`FINDER`, on one map; to nobody at first.
+
+    ``gamma`` is the critics' discount, ``tolerance`` (metres) how far from a way one is still on it.
+    """
+
+    def __init__(self, config: GuideConfig, gamma: float, tolerance: float) -> None:
+        self.config, self.gamma, self.tolerance = config, gamma, tolerance
+        self.map: Map | None = None
+        self.worth: dict[int, Worth] = {}
+
+    def learn(self, ground: Map, replay: Replay, modes: Sequence[Mode], known: np.ndarray) -> None:
+        """Work all of it out anew on ``ground``, from the successes in ``replay``; ``known [K]`` are modes' ids."""
+        success = np.flatnonzero(replay.live & replay.success)
+        if not len(success):
+            return
+        self.map = ground
+        ways = [m.prototype for m in modes if m.id in known]
+        dear = 1.0 + (self.config.known_cost - 1.0) * ground.on(ways, self.tolerance)
+        self.worth = {FINDER: self._worth(replay, success, dear)}
+        for mode in modes:
+            own = success[replay.mode[success] == mode.id]
+            if len(own):
+                self.worth[mode.id] = self._worth(replay, own, ground.along(mode.prototype, self.tolerance))
+
+    def _worth(self, replay: Replay, slots: np.ndarray, factor: np.ndarray) -> Worth:
+        """Of the goals that the successes ``slots [N]`` reached, with what the map's steps cost, ``factor [E]``.
+
+        As fast as the quicker quarter of them was; loops do not count.
+        """
+        assert self.map is not None
+        dim = len(replay.columns)
+        metres = np.linalg.norm(np.diff(replay.way[slots, :, :dim], axis=1), axis=2).sum(1)
+        speed = float(np.quantile(metres / replay.length[slots], 0.75))
+        last = replay.length[slots]
+        ends = replay.obs[slots, last][:, replay.columns].cpu().numpy()
+        paid = replay.reward[slots, last - 1].cpu().numpy()
+        less = speed * np.log(paid / paid.max()) / np.log(self.gamma)  # a goal that pays less is as good as farther off
+        return Worth(self.map.to_go(factor, ends, less), factor, speed, float(paid.max()))
+
+    def value(self, who: int, points: np.ndarray) -> np.ndarray | None:
+        """What the goal is worth to ``who`` from ``points [N, D]``; None where nothing is known of it."""
+        known = self.worth.get(who)
+        if known is None or self.map is None:
+            return None
+        return known.pays * self.gamma ** (self.map.left(points, known.to_go, known.factor) / known.speed)
+
+    def state_dict(self) -> dict[str, Any]:
+        ground = None if self.map is None else vars(self.map)
+        return {"map": ground, "worth": {who: vars(worth) for who, worth in self.worth.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.map = None if state["map"] is None else Map(**state["map"])
+        self.worth = {k: Worth(**w) for k, w in state["worth"].items()}

@@ -1,0 +1,154 @@
+"""The map of visited places and what goals are worth on it, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ddiffpg_core.batch import FIRST_MODE
+from ddiffpg_core.config import ConfigError, GuideConfig
+from ddiffpg_core.ground import Ground
+from ddiffpg_core.guide import FINDER, Guide
+from ddiffpg_core.modes import Mode
+from ddiffpg_core.paths import resample
+from ddiffpg_core.replay import FIND
+from tests.core.test_credit import STRAIGHT, TOLERANCE, Table
+
+EDGE = 1.0
+
+
+def walked(*paths) -> Ground:
+    """The ground after going along each of ``paths``, whose points are a step apart."""
+    ground = Ground(EDGE, 2)
+    for path in paths:
+        points = np.array(path, float)
+        ground.add(points[:-1], points[1:])
+    return ground
+
+
+# Cells of 1 m around whole numbers and a half. A ring: along y = 0.5, up at both ends, back along y = 2.5.
+LOWER = [(0.5, 0.5), (1.5, 0.5), (2.5, 0.5), (3.5, 0.5)]
+UPPER = [(0.5, 0.5), (0.5, 1.5), (0.5, 2.5), (1.5, 2.5), (2.5, 2.5), (3.5, 2.5), (3.5, 1.5)]
+RING = walked(LOWER, UPPER, [(3.5, 1.5), (3.5, 0.5)])
+END = np.array([(3.5, 0.5)])
+
+
+def plain(ground: Ground) -> np.ndarray:
+    return np.ones(len(ground.map().step))
+
+
+def left(ground: Ground, factor: np.ndarray, *points, ends: np.ndarray = END) -> list[float]:
+    plan = ground.map()
+    to_go = plan.to_go(factor, ends, np.zeros(len(ends)))
+    return plan.left(np.array(points, float), to_go, factor).round(4).tolist()
+
+
+def test_the_way_that_is_left_is_the_shortest_over_visited_places():
+    assert left(RING, plain(RING), (3.5, 0.5), (1.5, 0.5), (0.5, 1.5), (1.5, 2.5)) == [0.0, 2.0, 4.0, 4.0]
+    # between places it is counted from the point itself, by the best of the places near
+    assert left(RING, plain(RING), (1.2, 0.5)) == [2.3]
+
+
+def test_nobody_was_there_and_nobody_came_from_there():
+    apart = walked(LOWER, [(0.5, 4.5), (1.5, 4.5)])
+    assert left(apart, plain(apart), (9.0, 9.0), (2.5, 1.5), (1.5, 4.5)) == [np.inf] * 3
+
+
+def test_a_wall_between_neighbours_that_nobody_crossed_stays_one():
+    # (1.5, 0.5) and (1.5, 1.5) lie side by side; only the way round by x = 3.5 was gone
+    hairpin = walked([(1.5, 0.5), (2.5, 0.5), (3.5, 0.5), (3.5, 1.5), (2.5, 1.5), (1.5, 1.5)])
+    assert left(hairpin, plain(hairpin), (1.5, 1.5), ends=np.array([(1.5, 0.5)])) == [5.0]
+
+
+def test_the_nearest_of_several_ends_counts_and_one_that_pays_less_is_farther():
+    plan, factor = RING.map(), plain(RING)
+    ends = np.array([(0.5, 0.5), (3.5, 0.5), (3.9, 0.5)])
+    to_go = plan.to_go(factor, ends, np.array([1.5, 0.0, 0.0]))
+    assert plan.left(np.array([(0.5, 0.5), (1.5, 0.5)]), to_go, factor).round(4).tolist() == [1.5, 2.0]
+
+
+def test_a_way_may_be_joined_where_it_was_left_and_not_ahead_of_that():
+    # Taking the lower way with half a metre of tolerance: from the upper one back to the start, not on and down.
+    way = np.array(LOWER)
+    factor = RING.map().along(way, 0.5)
+    assert left(RING, factor, (1.5, 0.5), (2.5, 2.5), (3.5, 1.5)) == [2.0, 7.0, 9.0]
+    # with two tolerances of more than the way's length nothing is ahead of anything
+    assert left(RING, RING.map().along(way, 1.6), (3.5, 1.5))[0] == 1.0
+
+
+def test_known_ways_are_dear():
+    plan = RING.map()
+    dear = plan.on([np.array(LOWER)], 0.4)
+    steps = {tuple(sorted(pair)) for pair in plan.step[dear].tolist()}
+    assert steps == {(0, 1), (1, 2), (2, 3)}
+    assert not plan.on([], 0.4).any()
+    # 3 m at four times the price are more than 7 m round by the top
+    assert left(RING, 1.0 + 3.0 * dear, (0.5, 0.5), (1.5, 0.5)) == [7.0, 8.0]
+
+
+def test_the_map_is_kept():
+    kept = Ground(EDGE, 2)
+    kept.load_state_dict(RING.state_dict())
+    for mine, theirs in zip(vars(kept.map()).values(), vars(RING.map()).values()):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+# ---- in batches -----------------------------------------------------------------------------------
+
+
+def guided(share: float) -> tuple[Table, int]:
+    """A success of mode 7 along STRAIGHT, in four steps of 1 m, with goals worth what the map says by ``share``."""
+    table = Table()
+    slot = table.add(STRAIGHT, 7)
+    table.replay.way[slot] = resample(np.array(STRAIGHT, float), 5)
+    table.credit.follow({7: np.array(STRAIGHT, np.float32)}, table.replay)
+    table.guide.__init__(GuideConfig(share=share), 0.5, TOLERANCE)
+    ground = walked([(x + 0.5, 0.5) for x in range(-1, 5)])
+    mode = Mode(7, (), np.zeros(3), np.array(STRAIGHT, np.float32))
+    table.guide.learn(ground.map(), table.replay, [mode], np.zeros(0, int))
+    return table, slot
+
+
+def test_a_share_of_what_returns_bootstrap_from_is_the_maps_guess():
+    # Discount 0.5, 1 m a step. At (3.0, 0.0) the goal at (4.0, 0.0) is 1 m off, and a little more from cell to cell:
+    # over the middle of its own, (4.5, 0.5), which is 1.5811 m away, and 0.7071 m back from there.
+    table, slot = guided(0.2)
+    worth = 0.5 ** (1.5811388 + 0.7071068)
+    assert table.guide.value(7, np.array([(3.0, 0.0)])) == pytest.approx([worth], rel=1e-5)
+    for group in (FIND, FIRST_MODE):
+        seen = table.seen(table.draw(7), group, slot)
+        assert seen[0] == (pytest.approx(0.125 * 0.2 * worth, abs=1e-6), pytest.approx(0.125 * 0.8), (3.0, 0.0))
+        assert {t: seen[t][:2] for t in (1, 2, 3)} == {1: (0.25, 0.0), 2: (0.5, 0.0), 3: (1.0, 0.0)}
+
+
+def test_without_a_share_or_a_map_nothing_changes():
+    table, _ = guided(0.0)
+    plain = Table()
+    plain.add(STRAIGHT, 7)
+    plain.credit.follow({7: np.array(STRAIGHT, np.float32)}, plain.replay)
+    for name in ("reward", "discount"):
+        torch.testing.assert_close(getattr(table.draw(7), name)[1:], getattr(plain.draw(7), name)[1:])
+    assert Guide(GuideConfig(share=0.5), 0.5, 1.0).value(FINDER, np.zeros((1, 2))) is None
+
+
+def test_before_any_success_there_is_no_guide():
+    table = Table()
+    table.add(STRAIGHT, -1, goal=False)
+    table.guide.learn(RING.map(), table.replay, [], np.zeros(0, int))
+    assert table.guide.worth == {}
+
+
+def test_the_guide_is_kept():
+    table, _ = guided(0.2)
+    other = Guide(GuideConfig(share=0.2), 0.5, TOLERANCE)
+    other.load_state_dict(table.guide.state_dict())
+    points = np.array([(0.2, 0.1), (2.4, 0.3), (9.0, 9.0)])
+    for who in (FINDER, 7):
+        np.testing.assert_array_equal(other.value(who, points), table.guide.value(who, points))
+
+
+@pytest.mark.parametrize("key, value", [("share", 1.0), ("share", -0.1), ("cell", 0.0), ("known_cost", 0.5)])
+def test_settings_that_cannot_be_are_refused(key, value):
+    with pytest.raises(ConfigError, match=f"guide.{key}"):
+        GuideConfig(**{key: value})
