@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import mujoco
 import numpy as np
@@ -27,11 +27,12 @@ class SimRobot:
     """The robot of ``task``. The same ``seed`` and commands give the same run, to the last bit.
 
     ``success``: the goal was reached since the reset (looked at after each command). ``collided``: an
-    obstacle was touched since the reset. ``touching_wall``: a wall is touched now.
+    obstacle was touched since the reset. ``touching_wall``: a wall is touched now. ``watch`` is told the time (s)
+    and where all joints are, ``qpos [nq]``, at each reset and after each step of physics.
     """
 
-    def __init__(self, task: Task, seed: int = 0) -> None:
-        self.task = task
+    def __init__(self, task: Task, seed: int = 0, watch: Callable[[float, np.ndarray], None] | None = None) -> None:
+        self.task, self._watch = task, watch
         self._world = World(task)
         self._low, self._high = task.spec.action.low, task.spec.action.high
         self._use_model()
@@ -48,6 +49,7 @@ class SimRobot:
         self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
         self._behind = 0.0
         self.success = self.collided = self.touching_wall = False
+        self._tell()
         return self.state()
 
     def step(self, command: np.ndarray) -> RobotState:
@@ -81,6 +83,7 @@ class SimRobot:
         for _ in range(count):
             mujoco.mj_step(self._model, self._data)
             self._note_contacts()
+            self._tell()
         self.success |= bool(self.task.success(self._data.qpos[None])[0])
         return self.state()
 
@@ -170,6 +173,10 @@ class SimRobot:
         if command.shape != self._low.shape or not np.isfinite(command).all():
             raise ValueError(f"command is {command.tolist()}, expected {len(self._low)} finite numbers")
         return command
+
+    def _tell(self) -> None:
+        if self._watch is not None:
+            self._watch(self.time, self._data.qpos.copy())
 
     def _note_contacts(self) -> None:
         """Only the robot can touch anything, so every contact is one of its own."""

@@ -92,6 +92,16 @@ def test_less_than_a_physics_step_is_made_up_for(robot):
     assert robot.time == pytest.approx(0.02)
 
 
+def test_who_watches_sees_every_step_of_physics(robot):
+    seen: list[tuple[float, np.ndarray]] = []
+    watched = SimRobot(robot.task, 0, lambda time, qpos: seen.append((time, qpos)))
+    assert [time for time, _ in seen] == [0.0]
+    for _ in range(3):
+        np.testing.assert_array_equal(watched.step(UP).position, robot.step(UP).position)
+    np.testing.assert_allclose([time for time, _ in seen], 0.02 * np.arange(16))
+    np.testing.assert_array_equal(seen[5 * 3][1], watched.state().position[:2])
+
+
 @pytest.mark.parametrize("command", [[math.nan, 0], [0, math.inf], [0.0], [0.0, 0.0, 0.0]])
 def test_a_bad_command_is_refused_and_moves_nothing(robot, command):
     before = robot.state()
