@@ -49,10 +49,10 @@ def write_pictures(contract: Contract, samples: Sequence[Sample], out: Path, say
 
 def _scene(contract: Contract, samples: Sequence[Sample]):
     """All ways faint, the trail so far in the colours of its modes, the obstacle, the robot."""
-    from ddiffpg_sim.render import Line, Scene, mode_color
+    from ddiffpg_sim.render import Line, Scene, faint, mode_color
 
     now = samples[-1]
-    ways = [Line(np.array(m.path, float)[:, :2], _faint(mode_color(m.id)), 0.05) for m in contract.modes]
+    ways = [Line(np.array(m.path, float)[:, :2], faint(mode_color(m.id)), 0.05) for m in contract.modes]
     return Scene(
         robot=now.position,
         robot_color=mode_color(now.mode),
@@ -81,8 +81,3 @@ def _obstacles(sample: Sample) -> tuple:
         return ()
     along, across, up = (side / 2 for side in sample.barrier.size)
     return (Obstacle(0, "box", (*sample.barrier.center, up), (along, across, up), sample.barrier.yaw),)
-
-
-def _faint(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    r, g, b = (round(0.35 * c + 0.65 * 240) for c in color)
-    return r, g, b

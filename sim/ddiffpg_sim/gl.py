@@ -8,11 +8,13 @@ Whether it works is found out in another process: a broken graphics driver can e
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import mujoco
@@ -20,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from .obstacles import World
-from .render import Line, Scene, draw, with_caption
-from .sketch import AZIMUTH, ELEVATION, SketchCanvas, first_pose
+from .render import Color, Line, Scene, View, draw, with_caption
+from .sketch import ROBOT_GROUP, SketchCanvas, first_pose, whole
 from .task import PlanarTask, Task
 
 BACKENDS = ("egl", "osmesa")
@@ -40,15 +42,31 @@ class Canvas(Protocol):
 
 
 class FlatCanvas:
-    """From above, with Pillow: works everywhere, for robots on a floor."""
+    """From above, with Pillow: works everywhere, for robots on a floor. One of many bodies is drawn with its limbs."""
 
     name = "pillow"
 
     def __init__(self, task: Task, pixels: int) -> None:
         self._task, self._pixels = task, pixels
+        self._model = World(task).model
+        self._data = mujoco.MjData(self._model)
 
     def draw(self, scene: Scene) -> Image.Image:
+        if scene.qpos is not None:
+            scene = replace(scene, limbs=self._limbs(scene.qpos, scene.robot_color))
         return draw(self._task, scene, self._pixels)
+
+    def _limbs(self, qpos: np.ndarray, color: Color) -> tuple[Line, ...]:
+        """Balls and capsules of a robot that stands as ``qpos [nq]`` says, as lines from above."""
+        model, data = self._model, self._data
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        limbs = []
+        for i in np.flatnonzero(model.geom_group == ROBOT_GROUP):
+            along = data.geom_xmat[i].reshape(3, 3)[:, 2] * model.geom_size[i, 1]  # a ball has no length
+            ends = data.geom_xpos[i] + np.outer((-1, 1), along)
+            limbs.append(Line(ends[:, :2], color, 2 * float(model.geom_size[i, 0])))
+        return tuple(limbs)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -71,7 +89,10 @@ class SolidCanvas:
         self._world = World(task)
         self._context = importlib.import_module(f"mujoco.{backend}").GLContext(pixels, pixels)
         self._context.make_current()
-        self._camera = _camera(self._world.model, isinstance(task, PlanarTask))
+        view = whole(self._world.model)
+        self._camera = _camera(
+            replace(view, azimuth=90.0, elevation=-65.0) if isinstance(task, PlanarTask) else view
+        )
         self._use_model()
 
     def draw(self, scene: Scene) -> Image.Image:
@@ -86,9 +107,9 @@ class SolidCanvas:
         mujoco.mjv_updateScene(
             self._world.model,
             self._data,
-            mujoco.MjvOption(),
+            _option(scene.view),
             None,
-            self._camera,
+            self._camera if scene.view is None else _camera(scene.view),
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
@@ -118,6 +139,7 @@ class SolidCanvas:
         return Image.fromarray(rgb[::-1])
 
 
+@functools.cache
 def works(backend: str) -> bool:
     """Can MuJoCo draw over ``backend`` here? Tried in a process of its own."""
     code = (
@@ -155,12 +177,19 @@ def open_canvas(task: Task, pixels: int = 480, kind: str = "auto", say: Callable
     return canvas
 
 
-def _camera(model: mujoco.MjModel, from_above: bool) -> mujoco.MjvCamera:
+def _option(view: View | None) -> mujoco.MjvOption:
+    option = mujoco.MjvOption()
+    if view is not None and not view.robot:
+        option.geomgroup[ROBOT_GROUP] = 0
+    return option
+
+
+def _camera(view: View) -> mujoco.MjvCamera:
     camera = mujoco.MjvCamera()
     camera.type = mujoco.mjtCamera.mjCAMERA_FREE
-    camera.lookat[:] = model.stat.center
-    camera.distance = 2.9 * model.stat.extent
-    camera.azimuth, camera.elevation = (90, -65) if from_above else (AZIMUTH, ELEVATION)
+    camera.lookat[:] = view.center
+    camera.distance = 2.9 * view.extent
+    camera.azimuth, camera.elevation = view.azimuth, view.elevation
     return camera
 
 

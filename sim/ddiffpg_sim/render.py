@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ _MODES: tuple[Color, ...] = (
     (227, 119, 194),
     (23, 190, 207),
 )
+AZIMUTH, ELEVATION = 55.0, -25.0  # degrees, as MuJoCo's cameras have them: from behind the robot's right shoulder
 _FINE = 2  # drawn this much larger, then made small again: smooth edges
 _CAPTION = 0.07  # height of the caption, as a share of the picture's width
 
@@ -43,6 +44,12 @@ _CAPTION = 0.07  # height of the caption, as a share of the picture's width
 def mode_color(mode_id: int) -> Color:
     """The colour of a mode, the same in every picture; grey for -1 (no mode)."""
     return (130, 130, 130) if mode_id < 0 else _MODES[mode_id % len(_MODES)]
+
+
+def faint(color: Color) -> Color:
+    """The same colour, mixed with much of the floor's."""
+    r, g, b = (round(0.35 * c + 0.65 * 240) for c in color)
+    return r, g, b
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +61,24 @@ class Line:
     width: float = 0.04
 
 
+@dataclass(frozen=True)
+class View:
+    """From where a scene in three dimensions is seen: ``center`` (m) is in the middle of the picture, whose sides are
+    somewhat more than twice ``extent`` (m) there. ``robot``: whether the robot is drawn too."""
+
+    center: tuple[float, float, float]
+    extent: float
+    azimuth: float = AZIMUTH
+    elevation: float = ELEVATION
+    robot: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """What is drawn over a task's walls and goals: lines first, then obstacles, then the robot (x, y).
 
-    ``qpos [nq]`` are the positions of all joints, for pictures in three dimensions: an arm is drawn by them.
+    ``qpos [nq]`` are the positions of all joints: an arm is drawn by them, ``view`` says from where. ``limbs`` are the
+    parts of a robot on a floor that has more than one, which ``gl.FlatCanvas`` makes of ``qpos``.
     """
 
     robot: tuple[float, float] | None = None
@@ -67,6 +87,8 @@ class Scene:
     obstacles: tuple[Obstacle, ...] = ()
     caption: str = ""
     qpos: np.ndarray | None = None
+    view: View | None = None
+    limbs: tuple[Line, ...] = ()
 
 
 def draw(task: Task, scene: Scene, pixels: int = 480) -> Image.Image:
@@ -87,7 +109,9 @@ def draw(task: Task, scene: Scene, pixels: int = 480) -> Image.Image:
             paper.disc(obstacle.center[:2], obstacle.half_size[0], OBSTACLE)
         else:
             paper.polygon(_corners(obstacle.center[:2], obstacle.half_size[:2], obstacle.yaw), OBSTACLE)
-    if scene.robot is not None:
+    for limb in scene.limbs:
+        paper.limb(limb)
+    if scene.robot is not None and not scene.limbs:
         paper.disc(scene.robot, task.robot_radius, scene.robot_color)
     picture = paper.image.reduce(_FINE)
     return with_caption(picture, scene.caption) if scene.caption else picture
@@ -99,12 +123,12 @@ def with_caption(picture: Image.Image, text: str) -> Image.Image:
     page = Image.new("RGB", (picture.width, picture.height + height), (255, 255, 255))
     page.paste(picture, (0, 0))
     pen = ImageDraw.Draw(page)
-    text, font = _fit(pen, text, picture.width - 12, height * 0.6)
+    text, font = fitted(pen, text, picture.width - 12, height * 0.6)
     pen.text((6, picture.height + height / 2), text, fill=INK, font=font, anchor="lm")
     return page
 
 
-def _fit(pen: ImageDraw.ImageDraw, text: str, width: float, size: float):
+def fitted(pen: ImageDraw.ImageDraw, text: str, width: float, size: float):
     """``text`` and a font in which it is no longer than ``width`` pixels."""
     needed = pen.textlength(text, font=ImageFont.load_default(size))
     font = ImageFont.load_default(size * min(1.0, max(0.6, 0.98 * width / max(needed, 1.0))))
@@ -115,18 +139,38 @@ def _fit(pen: ImageDraw.ImageDraw, text: str, width: float, size: float):
     return text, font
 
 
-def save_gif(frames: Iterable[Image.Image], path: str | os.PathLike[str], fps: float = 10.0) -> None:
-    """All ``frames`` as an endless GIF. ValueError where there is none; OSError where it cannot be written."""
+def save_gif(
+    frames: Iterable[Image.Image],
+    path: str | os.PathLike[str],
+    fps: float = 10.0,
+    hold: float = 0.0,
+    colors: int = 255,
+    keep: Sequence[Color] = (),
+) -> None:
+    """All ``frames`` as an endless GIF of at most ``colors`` colours, the last shown ``hold`` seconds longer.
+
+    ``keep`` are among the colours however little there is of them. ValueError where there is no frame; OSError where
+    it cannot be written.
+    """
     # One set of colours for all frames keeps them from flickering and the file small.
     rgb = [frame.convert("RGB") for frame in frames]
     if not rgb:
         raise ValueError("no frames to make a GIF of")
-    palette = rgb[-1].quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = _palette(rgb[-1], colors, keep)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in rgb]
-    duration = max(20, round(1000 / fps))
+    duration = [max(20, round(1000 / fps))] * len(indexed)
+    duration[-1] += round(1000 * hold)
     indexed[0].save(
         path, format="GIF", save_all=True, append_images=indexed[1:], duration=duration, loop=0, optimize=True
     )
+
+
+def _palette(picture: Image.Image, colors: int, keep: Sequence[Color]) -> Image.Image:
+    """An image whose palette has ``keep`` and what ``picture`` needs most besides."""
+    palette = picture.quantize(colors - len(keep), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    found = palette.getpalette() or []
+    palette.putpalette([*found, *(part for color in keep for part in color)])
+    return palette
 
 
 def _corners(center: Iterable[float], half_size: Iterable[float], yaw: float) -> np.ndarray:
@@ -134,6 +178,16 @@ def _corners(center: Iterable[float], half_size: Iterable[float], yaw: float) ->
     turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     return np.array([*center]) + (signs * np.array([*half_size])) @ turn.T
+
+
+def _apart(points: list[tuple[float, float]], distance: float) -> list[tuple[float, float]]:
+    """The last point, and of the others those that are ``distance`` from the one before: much nearer ones, of which
+    each is rounded to a pixel, would make a ragged line."""
+    kept = [points[0]]
+    for point in points[1:-1]:
+        if math.dist(point, kept[-1]) >= distance:
+            kept.append(point)
+    return [*kept, points[-1]]
 
 
 class _Paper:
@@ -158,9 +212,15 @@ class _Paper:
         self._pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
 
     def line(self, line: Line) -> None:
-        points = self._pixels(np.asarray(line.points, float))
+        points, width = self._pixels(np.asarray(line.points, float)), max(1, round(line.width * self._scale))
         if len(points) > 1:
-            self._pen.line(points, fill=line.color, width=max(1, round(line.width * self._scale)), joint="curve")
+            self._pen.line(_apart(points, width / 2), fill=line.color, width=width, joint="curve")
+
+    def limb(self, line: Line) -> None:
+        """A line with round ends; of one point, a disc."""
+        self.line(line)
+        for point in line.points:
+            self.disc(point, line.width / 2, line.color)
 
     def _pixels(self, points: np.ndarray) -> list[tuple[float, float]]:
         return [((x - self._left) * self._scale, (self._top - y) * self._scale) for x, y in points.tolist()]

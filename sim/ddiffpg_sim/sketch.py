@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .obstacles import World
-from .render import FLOOR, Line, Scene, with_caption
+from .render import FLOOR, Line, Scene, View, with_caption
 from .task import Task
 
-AZIMUTH, ELEVATION = 55.0, -25.0  # degrees, as MuJoCo's cameras have them: from behind the robot's right shoulder
+ROBOT_GROUP = 1  # of geometries: a robot of many bodies
 _FINE = 2  # drawn this much larger, then made small again: smooth edges
 _CELL = 0.04  # m
 _FACES = ((0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (0, 2, 6, 4), (1, 3, 7, 5))
@@ -48,7 +48,7 @@ class SketchCanvas:
         self._world.write_poses(self._data)
         self._data.qpos[:] = first_pose(self._task) if scene.qpos is None else scene.qpos
         mujoco.mj_kinematics(self._world.model, self._data)
-        picture = sketch(self._world.model, self._data, scene.lines, self._pixels)
+        picture = sketch(self._world.model, self._data, scene.lines, self._pixels, scene.view)
         return with_caption(picture, scene.caption) if scene.caption else picture
 
     def close(self) -> None:
@@ -65,12 +65,21 @@ class _Patch:
     radius: float = 0.0
 
 
-def sketch(model: mujoco.MjModel, data: mujoco.MjData, lines: tuple[Line, ...], pixels: int) -> Image.Image:
-    """``model`` as ``data`` has it, the middle of its world in the middle; ``lines`` over everything."""
-    eye = _Eye(model.stat.center, 0.42 * pixels * _FINE / model.stat.extent, pixels * _FINE)
+def whole(model: mujoco.MjModel) -> View:
+    """The middle of the model's world in the middle of the picture."""
+    return View(tuple(model.stat.center), float(model.stat.extent))
+
+
+def sketch(
+    model: mujoco.MjModel, data: mujoco.MjData, lines: tuple[Line, ...], pixels: int, view: View | None = None
+) -> Image.Image:
+    """``model`` as ``data`` has it, seen as ``view`` says (None: all of it); ``lines`` over everything."""
+    view = view or whole(model)
+    eye = _Eye(view, pixels * _FINE)
     image = Image.new("RGB", (pixels * _FINE, pixels * _FINE), FLOOR)
     pen = ImageDraw.Draw(image, "RGBA")
-    seen = [i for i in range(model.ngeom) if model.geom_rgba[i, 3] > 0]
+    shown = (model.geom_rgba[:, 3] > 0) & (view.robot | (model.geom_group != ROBOT_GROUP))
+    seen = np.flatnonzero(shown).tolist()
     for patch in sorted((p for i in seen for p in _patches(model, data, i, eye)), key=lambda p: -p.depth):
         _put(pen, patch)
     for line in lines:
@@ -80,15 +89,15 @@ def sketch(model: mujoco.MjModel, data: mujoco.MjData, lines: tuple[Line, ...], 
 
 
 class _Eye:
-    """From metres to pixels: looks at ``center``, ``scale`` pixels a metre, in the middle of ``size`` pixels."""
+    """From metres to pixels: ``view`` in a square of ``size`` pixels, of which ``scale`` are a metre."""
 
-    def __init__(self, center: np.ndarray, scale: float, size: int) -> None:
-        azimuth, elevation = math.radians(AZIMUTH), math.radians(ELEVATION)
+    def __init__(self, view: View, size: int) -> None:
+        azimuth, elevation = math.radians(view.azimuth), math.radians(view.elevation)
         flat = np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
         self.forward = math.cos(elevation) * flat + math.sin(elevation) * np.array([0.0, 0.0, 1.0])
         self._right = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
         self._up = np.cross(self._right, self.forward)
-        self._center, self.scale, self._half = np.array(center), scale, size / 2
+        self._center, self.scale, self._half = np.array(view.center), 0.42 * size / view.extent, size / 2
 
     def see(self, points: np.ndarray) -> tuple[list[tuple[float, float]], np.ndarray]:
         """``points [P, 3]`` -> their pixels and how far away they are ``[P]``."""
@@ -142,7 +151,8 @@ def _balls(centers: np.ndarray, radius: float, rgba: np.ndarray, eye: _Eye) -> l
     points, depth = eye.see(centers)
     size = radius * eye.scale
     rims = [_Patch(d, [p], _rgb(rgba, 0.65), size) for p, d in zip(points, depth)]
-    return rims + [_Patch(d - radius, [p], _rgb(rgba, 0.92), size - 2 * _FINE) for p, d in zip(points, depth)]
+    inner = max(size - 2 * _FINE, 0.5)  # of what is smaller than its rim a spot is left
+    return rims + [_Patch(d - radius, [p], _rgb(rgba, 0.92), inner) for p, d in zip(points, depth)]
 
 
 def _rgb(rgba: np.ndarray, light: float = 1.0) -> tuple[int, int, int, int]:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddiffpg_sim import gl, tasks
+from ddiffpg_sim import gl, tasks, tiles
+from ddiffpg_sim.antmaze import STANDING
 from ddiffpg_sim.obstacles import Obstacle
-from ddiffpg_sim.render import FLOOR, GOAL, OBSTACLE, ROBOT, WALL, Line, Scene, draw, mode_color, save_gif
+from ddiffpg_sim.render import FLOOR, GOAL, OBSTACLE, ROBOT, WALL, Line, Scene, View, draw, mode_color, save_gif
 
 TASK = tasks.make("pointmaze-v1")  # x from -3.5 to 1.5, y from -2.5 to 2.5
 PIXELS = 500
@@ -71,6 +72,19 @@ def test_a_gif_holds_every_frame(tmp_path):
         first = np.asarray(gif.convert("RGB"), int)
         gif.seek(6)
         assert np.abs(first - np.asarray(gif.convert("RGB"), int)).max() > 50
+
+
+def test_a_gif_keeps_rare_colours_and_holds_its_end(tmp_path):
+    """A spot of four pixels has no colour of its own among four, unless it is asked for."""
+    frames = [draw(TASK, Scene(robot=(x, 0.0)), 120) for x in (-0.3, 0.3)]
+    for frame in frames:
+        frame.paste(mode_color(4), (0, 0, 2, 2))
+    for keep, there in (((), False), ((mode_color(4),), True)):
+        save_gif(frames, tmp_path / "run.gif", 20, hold=1.0, colors=4, keep=keep)
+        with Image.open(tmp_path / "run.gif") as gif:
+            assert (gif.convert("RGB").getpixel((0, 0)) == mode_color(4)) is there
+            gif.seek(1)
+            assert gif.info["duration"] == 1050
 
 
 def test_a_gif_of_nothing_is_an_error(tmp_path):
@@ -163,3 +177,51 @@ def test_mujoco_draws_an_arm_as_it_stands(backend):
     changed = np.abs(np.asarray(canvas.draw(Scene(qpos=shut, lines=(line,))), int) - plain).max(axis=2) > 25
     assert plain.std() > 5 and 0.005 < changed.mean() < 0.5
     canvas.close()
+
+
+def test_a_view_comes_near_and_leaves_the_robot_out():
+    task = tasks.make("panda-drawer")
+    canvas = gl.open_canvas(task, 160, "pillow", lambda text: None)
+    whole = np.asarray(canvas.draw(Scene()), int)
+    near, alone = (canvas.draw(Scene(view=View((-0.6, 0.0, 0.58), 0.4, 0.0, -25.0, robot))) for robot in (True, False))
+    drawer = np.array([145, 112, 66])  # a box's front
+
+    def brown(picture) -> float:
+        return float((np.abs(np.asarray(picture, int) - drawer).max(axis=2) < 30).mean())
+
+    assert brown(near) > 3 * brown(whole)
+    assert brown(alone) > brown(near), "nothing stands before the drawers"
+    canvas.close()
+
+
+def test_a_robot_of_many_bodies_is_drawn_with_its_limbs():
+    task = tasks.make("antmaze-v1")  # x from -14 to 6, y from -10 to 10
+    canvas = gl.flat_canvas(task, PIXELS)
+    qpos = STANDING.copy()
+    qpos[0], qpos[1] = 0.0, 4.0
+    picture = canvas.draw(Scene(robot=(0.0, 4.0), qpos=qpos))
+
+    def seen(x: float, y: float):
+        return picture.getpixel((round((x + 14) * 25), round((10 - y) * 25)))
+
+    assert seen(0.0, 4.0) == ROBOT
+    assert [seen(x, 4.0 + y) for x in (-0.5, 0.5) for y in (-0.5, 0.5)] == [ROBOT] * 4, "its four legs"
+    assert [seen(0.5, 4.0), seen(0.0, 4.5)] == [FLOOR] * 2, "between them"
+
+
+# ---- tiles ----------------------------------------------------------------------------------------
+
+
+def test_tiles_stand_side_by_side_and_name_their_colour():
+    assert [tiles.columns_for(n) for n in range(1, 10)] == [1, 2, 3, 2, 3, 3, 4, 4, 4]
+    picture = Image.new("RGB", (100, 80), WALL)
+    page = tiles.sheet([tiles.Tile(picture, mode_color(i), f"mode {i}") for i in range(4)], "four modes " * 30)
+    assert page.size == (2 * 106 + 6, 2 * (80 + tiles.LINE + 6) + tiles.LINE)
+    shades = {page.getpixel((x, y)) for x in range(page.width) for y in range(page.height)}
+    assert {mode_color(i) for i in range(4)} <= shades
+
+
+def test_a_legend_has_a_line_for_what_does_not_fit_beside_the_rest():
+    picture, entries = Image.new("RGB", (300, 100), WALL), [(mode_color(i), f"mode {i}") for i in range(3)]
+    assert tiles.with_legend([picture], entries, "ways").size == (312, 100 + 6 + 4 * tiles.LINE)
+    assert tiles.with_legend([picture, picture], entries, "ways").size == (618, 100 + 6 + 3 * tiles.LINE)
