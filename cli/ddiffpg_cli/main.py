@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "export",
     "inspect": "inspect",
     "run": "run",
+    "film": "film",
     "demo": "demo",
     "bench": "bench",
 }
