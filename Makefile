@@ -1,4 +1,4 @@
-# make demo · make test · make train TASK=... · make bench · make tables · make lint
+# make demo · make test · make train TASK=... · make bench · make tables · make films · make lint
 # Each makes the virtual environment that it needs, says what it does, and can be run again.
 #   PYTHON=python3.12   the interpreter to make it with (default: the first of 3.10 to 3.13 that is found)
 #   VENV=DIR            where it is made (default .venv)
@@ -23,7 +23,7 @@ ifeq ($(shell uname -m),x86_64)
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH
 endif
 
-.PHONY: help demo test train bench tables lint clean
+.PHONY: help demo test train bench tables films lint clean
 help:
 	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
 	@echo "make test [ARGS='-k name']     all tests"
@@ -31,6 +31,7 @@ help:
 	@echo "                               (PRESET=gpu: with settings for a CUDA device)"
 	@echo "make bench [BENCH=name]        the short benchmarks, or those named (ddiffpg bench lists all)"
 	@echo "make tables                    docs/results.md and its plots, from the recorded runs; trains nothing"
+	@echo "make films                     docs/results/*.gif and *-modes.png, from the policies that ship; trains nothing"
 	@echo "make lint                      ruff and pyright"
 	@echo "make clean                     remove $(VENV) and build outputs (not runs/)"
 
@@ -58,6 +59,14 @@ tables:
 	@$(ENSURE) train
 	@echo "== $(BIN)/python benchmarks/tables.py"
 	@$(BIN)/python benchmarks/tables.py
+
+# One that shows a mode which did not arrive is written all the same, and make ends with an error.
+films:
+	@$(ENSURE) sim
+	@failed=0; for policy in policies/*.onnx; do out=docs/results/$$(basename $$policy .onnx); \
+		echo "== $(BIN)/ddiffpg film --policy $$policy --out $$out.gif --picture $$out-modes.png $(ARGS)"; \
+		$(BIN)/ddiffpg film --policy $$policy --out $$out.gif --picture $$out-modes.png $(ARGS) || failed=1; \
+		done; exit $$failed
 
 lint:
 	@$(ENSURE) dev

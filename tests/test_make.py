@@ -63,7 +63,7 @@ def test_demo_installs_no_torch() -> None:
     assert "make_venv .venv sim,ros" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["help", "demo", "test", "train", "bench", "tables", "lint"])
+@pytest.mark.parametrize("target", ["help", "demo", "test", "train", "bench", "tables", "films", "lint"])
 def test_every_target_is_there(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
