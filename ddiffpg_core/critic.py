@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from ddiffpg_core.action_value import ActionValue, activate
+from ddiffpg_core.action_value import ActionValue
 from ddiffpg_core.config import CriticConfig
 
 
@@ -38,8 +39,12 @@ class CriticEnsemble(nn.Module):
         """``x [G, B, I]`` -> logits ``[G, 2, B, atoms]``."""
         groups, x = len(x), x.repeat_interleave(2, 0)
         for i, (weight, bias) in enumerate(self.layers(groups)):
-            x = torch.baddbmm(bias, activate(x, self.norm) if i else x, weight)
+            x = torch.baddbmm(bias, self._activate(x) if i else x, weight)
         return x.unflatten(0, (groups, 2))
+
+    def _activate(self, x: torch.Tensor) -> torch.Tensor:
+        """What follows a hidden layer ``[..., H]``: SiLU, with ``norm`` after layer normalisation (Ba et al. 2016)."""
+        return functional.silu(functional.layer_norm(x, x.shape[-1:]) if self.norm else x)
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
