@@ -48,7 +48,7 @@ class PlainUpdate:
         for g in range(len(batch.x)):
             target, start = self._target_and_start(batch, g, *(r[g] for r in random))
             losses.append(self._update_critic(g, batch, target))
-            better.append(self._improve(g, batch.x[g], start))
+            better.append(self._within_reach(batch, g, self._improve(g, batch.x[g], start)))
             self._store(batch, g, better[g])
         actor_loss = self._update_actor(batch, better)
         novelty_loss = agent.novelty.update(batch.visited)
@@ -102,6 +102,14 @@ class PlainUpdate:
                 action.clamp_(-1, 1)
         return action.detach()
 
+    def _within_reach(self, batch: Batch, g: int, better: torch.Tensor) -> torch.Tensor:
+        """On a mode's own way actions stay near what was done."""
+        reach = self.agent.config.improve.reach
+        if int(batch.kind[g]) != MODE:
+            return better
+        near = torch.minimum(torch.maximum(better, batch.action[g] - reach), batch.action[g] + reach)
+        return torch.where(batch.own[g][:, None], near, better)
+
     def _store(self, batch: Batch, g: int, better: torch.Tensor) -> None:
         own, kind = batch.own[g], int(batch.kind[g])
         self.agent.replay.target[kind, batch.rows.slot[g][own], batch.rows.time[g][own]] = better[own]
@@ -137,8 +145,9 @@ def head_of(ensemble: CriticEnsemble, index: int) -> nn.Sequential:
         with torch.no_grad():
             linear.weight.copy_(weight[index].T)
             linear.bias.copy_(bias[index, 0])
-        layers += [linear, nn.SiLU()]
-    return nn.Sequential(*layers[:-1])
+        norm = [nn.LayerNorm(weight.shape[2], elementwise_affine=False)] if ensemble.norm else []
+        layers += [linear, *norm, nn.SiLU()]
+    return nn.Sequential(*layers[: -2 if ensemble.norm else -1])
 
 
 @torch.no_grad()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch.nn import functional
 
-Weights = Sequence[tuple[torch.Tensor, torch.Tensor]]
-"""Of each layer the weights ``[2 G, I, O]`` and the biases ``[2 G, 1, O]``, two heads a group."""
+from ddiffpg_core.heads import Weights, centred, outputs, to_heads
 
 
 class ActionValue:
@@ -20,11 +16,11 @@ class ActionValue:
 
     @torch.no_grad()
     def __init__(self, layers: Weights, norm: bool, atoms: torch.Tensor, x: torch.Tensor) -> None:
-        (first, bias), *self._layers = layers
+        (first, bias), *self._layers = centred(layers) if norm else layers
         self._norm = norm
         self._atoms = atoms
         of_x, self._of_action = first.split((x.shape[-1], first.shape[1] - x.shape[-1]), 1)
-        self._from_x = torch.baddbmm(bias, _to_heads(x), of_x)
+        self._from_x = torch.baddbmm(bias, to_heads(x), of_x)
 
     @torch.no_grad()
     def lower(self, action: torch.Tensor) -> torch.Tensor:
@@ -43,49 +39,22 @@ class ActionValue:
     @torch.no_grad()
     def gradient(self, action: torch.Tensor) -> torch.Tensor:
         """How the lower head's mean grows with the action: ``[G, B, A]`` -> ``[G, B, A]``."""
-        *hidden, logits = self._outputs(torch.baddbmm(self._from_x, _to_heads(action), self._of_action))
+        first = torch.baddbmm(self._from_x, to_heads(action), self._of_action)
+        hidden, logits = outputs(first, self._layers, self._norm)
         probability = logits.softmax(-1)
         mean = probability @ self._atoms
         back = probability * (self._atoms - mean[..., None]) * _is_lower(mean)[..., None]
         for before, (weight, _) in zip(reversed(hidden), reversed(self._layers)):
-            back = _activate_backward(torch.bmm(back, weight.mT), before, self._norm)
+            back = before.backward(torch.bmm(back, weight.mT))
         slope = torch.bmm(back, self._of_action.mT)
         return slope[::2] + slope[1::2]
 
     def _judge(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Distributions ``[G, 2, B, C, N]`` and their means ``[G, 2, B, C]`` of actions ``[G, B, C, A]``."""
-        first = torch.bmm(_to_heads(action.flatten(1, 2)), self._of_action).unflatten(1, action.shape[1:3])
-        logits = self._outputs(first.add_(self._from_x[:, :, None]).flatten(1, 2))[-1]
+        first = torch.bmm(to_heads(action.flatten(1, 2)), self._of_action).unflatten(1, action.shape[1:3])
+        _, logits = outputs(first.add_(self._from_x[:, :, None]).flatten(1, 2), self._layers, self._norm)
         probability = logits.softmax(-1).unflatten(1, action.shape[1:3]).unflatten(0, (len(action), 2))
         return probability, probability @ self._atoms
-
-    def _outputs(self, first: torch.Tensor) -> list[torch.Tensor]:
-        """Each layer's outputs before its activation, from those of the first to the logits."""
-        outputs = [first]
-        for weight, bias in self._layers:
-            outputs.append(torch.baddbmm(bias, activate(outputs[-1], self._norm), weight))
-        return outputs
-
-
-def activate(x: torch.Tensor, norm: bool) -> torch.Tensor:
-    """What follows a hidden layer ``[..., H]``: SiLU, with ``norm`` after layer normalisation (Ba et al. 2016)."""
-    return functional.silu(functional.layer_norm(x, x.shape[-1:]) if norm else x)
-
-
-def _activate_backward(gradient: torch.Tensor, x: torch.Tensor, norm: bool) -> torch.Tensor:
-    """The gradient at ``x [..., H]`` from that at ``activate(x, norm)``."""
-    if not norm:
-        return torch.ops.aten.silu_backward(gradient, x)
-    shape = x.shape[-1:]
-    normal, mean, scale = torch.native_layer_norm(x, shape, None, None, 1e-5)
-    gradient = torch.ops.aten.silu_backward(gradient, normal)
-    wanted = [True, False, False]
-    return torch.ops.aten.native_layer_norm_backward(gradient, x, shape, mean, scale, None, None, wanted)[0]
-
-
-def _to_heads(x: torch.Tensor) -> torch.Tensor:
-    """``[G, ...]`` -> ``[2 G, ...]``: both heads of a group see its rows."""
-    return x.repeat_interleave(2, 0)
 
 
 def _is_lower(mean: torch.Tensor) -> torch.Tensor:

@@ -192,6 +192,8 @@ class DDiffPG(Learner):
         There is no way to stay true to there, and local steps would not find that back is better.
         """
         home, critic = batch.home, self.critic.target
+        if not self.config.improve.candidates:
+            return project(critic.at(batch.x_next).lower(next_action), batch.reward, batch.discount, critic.atoms)
         near = critic.at(batch.x_next[:, :home]).lower(next_action[:, :home])
         _, far = critic.at(batch.x_next[:, home:]).best(self._candidates(next_action[:, home:], len(next_action)))
         return project(torch.cat([near, far], 1), batch.reward, batch.discount, critic.atoms)
@@ -199,6 +201,9 @@ class DDiffPG(Learner):
     def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
         """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
         off, start = batch.off, batch.target.clone()
+        if not self.config.improve.candidates:
+            start[off] = away
+            return start
         start[off], _ = self.critic.online.at(batch.x[off], FIRST_MODE).best(self._candidates(away, len(start)))
         return start
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from ddiffpg_core.action_value import ActionValue, activate
+from ddiffpg_core.action_value import ActionValue
 from ddiffpg_core.config import CriticConfig
+from ddiffpg_core.heads import centred, outputs, to_heads
 
 
 class CriticEnsemble(nn.Module):
@@ -38,12 +40,36 @@ class CriticEnsemble(nn.Module):
         """``x [G, B, I]`` -> logits ``[G, 2, B, atoms]``."""
         groups, x = len(x), x.repeat_interleave(2, 0)
         for i, (weight, bias) in enumerate(self.layers(groups)):
-            x = torch.baddbmm(bias, activate(x, self.norm) if i else x, weight)
+            x = torch.baddbmm(bias, self._activate(x) if i else x, weight)
         return x.unflatten(0, (groups, 2))
+
+    def _activate(self, x: torch.Tensor) -> torch.Tensor:
+        """What follows a hidden layer ``[..., H]``: SiLU, with ``norm`` after layer normalisation (Ba et al. 2016)."""
+        return functional.silu(functional.layer_norm(x, x.shape[-1:]) if self.norm else x)
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Expected value of the lower head: ``x [G, B, I]`` -> ``[G, B]``."""
         return (self(x).softmax(-1) @ self.atoms).amin(1)
+
+    @torch.no_grad()
+    def cross_entropy(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Of both heads towards ``target [G, B, atoms]`` at ``x [G, B, I]``: ``[G]``; its gradients go to ``grad``."""
+        layers, x = self.layers(len(x)), to_heads(x)
+        layers = centred(layers) if self.norm else layers
+        (weight, bias), *rest = layers
+        hidden, logits = outputs(torch.baddbmm(bias, x, weight), rest, self.norm)
+        target, log = to_heads(target), logits.log_softmax(-1)
+        back = (log.exp() * target.sum(-1, keepdim=True) - target) / x.shape[1]
+        inputs = [x, *(h.activation for h in hidden)]
+        for i in reversed(range(len(layers))):
+            self._set_gradient(i, torch.bmm(inputs[i].mT, back), back.sum(1, keepdim=True))
+            if i:
+                back = hidden[i - 1].backward(torch.bmm(back, layers[i][0].mT))
+        return -(target * log).sum(-1).mean(1).unflatten(0, (-1, 2)).sum(1)
+
+    def _set_gradient(self, layer: int, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """What the loss's slope is at the layer's parameters, from that at ``layers``."""
+        self.weight[layer].grad, self.bias[layer].grad = weight, bias
 
     def at(self, x: torch.Tensor, first: int = 0) -> ActionValue:
         """What actions are worth at features ``x [G, B, F]`` of group ``first`` and all after it, now."""
@@ -67,6 +93,11 @@ class SharedEnsemble(CriticEnsemble):
         """The same weights for all groups but the first."""
         rows = _head_rows([0] + [1] * (groups - 1))
         return [(weight[rows], bias[rows]) for weight, bias in super().layers(groups)]
+
+    def _set_gradient(self, layer: int, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """As above: what all groups but the first have add up."""
+        pairs = ((g[:2], g[2:].unflatten(0, (-1, 2)).sum(0)) for g in (weight, bias))
+        super()._set_gradient(layer, *(torch.cat(pair) for pair in pairs))
 
     def rearrange(self, sources: list[int]) -> None:
         """There are len(sources) groups then; whoever they are, the networks stay."""
@@ -113,14 +144,11 @@ class Critic:
 
     def update(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """One step of cross-entropy towards ``target [G, B, atoms]`` at ``x [G, B, I]``; returns loss ``[G]``."""
-        logits = self.online(x)
-        loss = -(target[:, None] * logits.log_softmax(-1)).sum(-1).mean((1, 2)) * 2
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
+        loss = self.online.cross_entropy(x, target)
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), self.config.tau)
-        return loss.detach()
+        return loss
 
 
 def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor,

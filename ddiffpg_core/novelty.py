@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ddiffpg_core.config import NoveltyConfig
 from ddiffpg_core.features import Features
@@ -36,10 +37,17 @@ class Novelty(nn.Module):
         ``x [B, N + 1, F]``, ``pays [B, N]`` -> ``[B, N]``: by its running spread, clipped, and scaled so that its
         discounted sum stays inside the critic's atoms.
         """
-        novelty = self(x)
+        novelty = self._around(x, pays)
         raw = (novelty[:, 1:] - 0.5 * novelty[:, :-1]).clamp(min=0) * pays
         self.spread.lerp_(raw[:, 0].std(), 0.01)
         return (raw / (self.spread + 1e-6)).clamp(max=self.config.clip) * self.config.scale
+
+    def _around(self, x: torch.Tensor, pays: torch.Tensor) -> torch.Tensor:
+        """``n(s)`` before and after steps that pay, 0 elsewhere: that takes most of the time, and few steps pay."""
+        needed = functional.pad(pays, (0, 1)) | functional.pad(pays, (1, 0))
+        novelty = torch.zeros(needed.shape, device=x.device)
+        novelty[needed] = self(x[needed])
+        return novelty
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
         """One step of the predictor on states ``x [B, F]``; returns the loss."""

@@ -9,7 +9,7 @@ import torch
 
 from ddiffpg_core.action_value import ActionValue
 from ddiffpg_core.config import CriticConfig
-from ddiffpg_core.critic import CriticEnsemble
+from ddiffpg_core.critic import CriticEnsemble, SharedEnsemble
 
 GROUPS, ROWS, FEATURES, ACTIONS = 3, 7, 5, 2
 CONFIG = CriticConfig(hidden=(16, 8), atoms=11, value_max=2.0)
@@ -72,6 +72,19 @@ def test_one_hidden_layer_and_three(rows):
         leaf = action.clone().requires_grad_(True)
         (expected,) = torch.autograd.grad(network.value(torch.cat([x, leaf], -1)).sum(), leaf)
         torch.testing.assert_close(network.at(x).gradient(action), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [CriticEnsemble, SharedEnsemble])
+@pytest.mark.parametrize("norm", [False, True])
+def test_gradients_of_the_cross_entropy_are_autograds(kind, norm, rows):
+    torch.manual_seed(2)
+    network = kind(FEATURES + ACTIONS, GROUPS if kind is CriticEnsemble else 2, replace(CONFIG, layer_norm=norm))
+    x, target = torch.cat(rows, -1), torch.randn(GROUPS, ROWS, CONFIG.atoms).softmax(-1)
+    loss = -(target[:, None] * network(x).log_softmax(-1)).sum(-1).mean(2).sum(1)
+    expected = torch.autograd.grad(loss.sum(), list(network.parameters()))
+    torch.testing.assert_close(network.cross_entropy(x, target), loss.detach())
+    for p, gradient in zip(network.parameters(), expected):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_is_recorded_for_autograd(network, rows):

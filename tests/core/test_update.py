@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.config import Config, override
@@ -26,12 +27,14 @@ SMALL = override(Config(), [
     f"train.num_envs={ENVS}", "train.warmup_iterations=0", "actor.hidden=[16, 16]", "critic.hidden=[16, 16]",
     "novelty.hidden=[16]", "replay.trajectories=200", "critic.batch_size=96", "critic.min_group_rows=32",
 ])
+AS_THE_ANT = override(SMALL, ["critic.layer_norm=true", "improve.reach=0.3", "improve.candidates=0",
+                             "novelty.cell=0.25", "novelty.n_step=5", "novelty.sees=path"])
 
 
-@pytest.fixture(scope="module")
-def agent() -> DDiffPG:
+@pytest.fixture(scope="module", params=[SMALL, AS_THE_ANT], ids=["plain", "as the ant"])
+def agent(request) -> DDiffPG:
     """One that was shown both ways and found two modes in them, and whose networks have left their first state."""
-    env, agent = BatchedEnv(TASK, ENVS), DDiffPG(TASK.spec, SMALL, 0)
+    env, agent = BatchedEnv(TASK, ENVS), DDiffPG(TASK.spec, request.param, 0)
     obs, policy = env.reset(0), steering({i: resample(np.array(w.points), 20) for i, w in enumerate(TASK.ways)})
     agent.begin(obs)
     for _ in range(80):
@@ -76,5 +79,6 @@ def test_gradients_are_those_of_the_plain_loop(agent):
     network = ours.critic.online
     for g, pair in enumerate(plain.online):
         for h, head in enumerate(pair):
-            for weight, linear in zip(network.weight, head[::2]):
+            linears = [layer for layer in head if isinstance(layer, nn.Linear)]
+            for weight, linear in zip(network.weight, linears):
                 torch.testing.assert_close(weight.grad[2 * g + h].T, linear.weight.grad, rtol=1e-3, atol=1e-5)
