@@ -9,6 +9,8 @@ from torch.nn import functional
 from ddiffpg_core.config import NoveltyConfig
 from ddiffpg_core.features import Features
 
+_ROWS = 128  # networks see a multiple of it: oneDNN makes code anew for each number of rows
+
 
 class Novelty(nn.Module):
     """``n(s)``: how badly a trained network predicts a fixed random one (Burda et al. 2018)."""
@@ -44,9 +46,10 @@ class Novelty(nn.Module):
 
     def _around(self, x: torch.Tensor, pays: torch.Tensor) -> torch.Tensor:
         """``n(s)`` before and after steps that pay, 0 elsewhere: that takes most of the time, and few steps pay."""
-        needed = functional.pad(pays, (0, 1)) | functional.pad(pays, (1, 0))
-        novelty = torch.zeros(needed.shape, device=x.device)
-        novelty[needed] = self(x[needed])
+        needed = (functional.pad(pays, (0, 1)) | functional.pad(pays, (1, 0))).flatten().nonzero().squeeze(1)
+        needed = functional.pad(needed, (0, -len(needed) % _ROWS))  # the first state, as often as rows are missing
+        novelty = torch.zeros(x.shape[:-1], device=x.device)
+        novelty.view(-1)[needed] = self(x.flatten(0, 1)[needed])
         return novelty
 
     def update(self, x: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ class Replay:
         edges = [cell] * p + [spec.observation[i].scale / 16.0 for i in spec.outcome_columns]
         self._seen, self._edges = np.array(seen), torch.tensor(edges, device=device)
         self.tolerance = spec.path_tolerance
-        self._rarity = (-1, np.zeros(0))
+        self._rarity = self._ends = (-1, np.zeros(0))  # by_rarity and same_end as of so many finished trajectories
         self.obs = torch.zeros(slots, h + 1, spec.obs_dim, device=device)
         self.action = torch.zeros(slots, h, a, device=device)
         self.reward = torch.zeros(slots, h, device=device)
@@ -152,10 +152,14 @@ class Replay:
 
     def same_end(self, slots: np.ndarray) -> np.ndarray:
         """How many successes end at the place and with the outcome of each of ``slots``, itself included ``[N]``."""
-        every = np.flatnonzero(self.live & self.success)
-        place = np.round(self.way[every, -1] / (2.0 * self.tolerance))
-        _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
-        return count[index.ravel()][np.searchsorted(every, slots)]
+        if self._ends[0] != self.finished:
+            every = np.flatnonzero(self.live & self.success)
+            place = np.round(self.way[every, -1] / (2.0 * self.tolerance))
+            _, index, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
+            alike = np.zeros(len(self.live), np.int64)
+            alike[every] = count[index.ravel()]
+            self._ends = (self.finished, alike)
+        return self._ends[1][slots]
 
     def rows(self, slots: np.ndarray, rng: np.random.Generator, explores: int | None = None) -> Rows:
         """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore."""
