@@ -14,7 +14,7 @@ from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic, project
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.ground import Ground
-from ddiffpg_core.guide import Guide
+from ddiffpg_core.guide import FINDER, Guide
 from ddiffpg_core.improve import climb
 from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
@@ -45,9 +45,9 @@ class DDiffPG(Learner):
                              2.0 if config.actor.mode_embedding else 0.0, len(spec.outcome))
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.ground = Ground(config.guide.cell * spec.path_tolerance, len(spec.path))
-        self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance)
+        self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance, config.replay.trajectories)
         self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, config.critic,
-                               config.replay)
+                               config.replay, config.improve.finder_afresh)
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
@@ -79,7 +79,7 @@ class DDiffPG(Learner):
         if self.bank.modes and env < exploiters:
             self.behaviour.exploit(env, np.stack([m.embedding for m in self.bank.modes]), self.mode_steps, self.rng)
         else:
-            found = bool(self.sampler.to_find().any())
+            found = FINDER in self.guide.worth or bool(self.sampler.to_find().any())
             self.behaviour.explore(env, self.special[0], self.special[1] if found else None, self.rng)
 
     def _describe(self, slot: int) -> None:
@@ -88,6 +88,7 @@ class DDiffPG(Learner):
         taken = way(replay.path(slot), modes.path_points, self.spec.path_tolerance)
         last = self.spec.outcome_of(replay.obs[slot, replay.length[slot]].cpu().numpy())
         replay.way[slot] = beside(taken, last)
+        self.guide.judge(np.array([slot]), replay)
         if self.bank.modes:
             replay.mode[slot] = self._labels(np.array([slot]))[0]
             self.credit.add(slot, replay)
@@ -112,7 +113,7 @@ class DDiffPG(Learner):
         if change is not None:
             self._follow(before, change)
         if self.config.guide.share:
-            self.guide.learn(self.ground.map(), self.replay, self.bank.modes, self.sampler.known())
+            self.guide.learn(self.ground.map(), self.replay, self.bank.modes, self.config.replay.known_at)
         return change
 
     def _follow(self, before: list[int], change: Change) -> None:
@@ -180,11 +181,11 @@ class DDiffPG(Learner):
 
     @torch.no_grad()
     def _sample_actions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The actor's own at the next states ``[G, B, A]``, and at those off each mode's way ``[K, B - home, A]``."""
+        """The actor's own at the next states ``[G, B, A]``, and at those to improve afresh, ``batch.off``."""
         b, off = batch.x.shape[1], batch.off
         noise = self.actor.draw_noise((len(batch.x), 2 * b - batch.home), self.noise)
         next_action = self.actor.from_noise(noise[:, :b], batch.x_next, batch.embedding)
-        return next_action, self.actor.from_noise(noise[FIRST_MODE:, b:], batch.x[off], batch.embedding[off])
+        return next_action, self.actor.from_noise(noise[batch.strays:, b:], batch.x[off], batch.embedding[off])
 
     def _target(self, batch: Batch, next_action: torch.Tensor) -> torch.Tensor:
         """What the critics are to say ``[G, B, atoms]``: of the actor's next action, off its way of the best of a few.
@@ -201,10 +202,9 @@ class DDiffPG(Learner):
     def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
         """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
         off, start = batch.off, batch.target.clone()
-        if not self.config.improve.candidates:
-            start[off] = away
-            return start
-        start[off], _ = self.critic.online.at(batch.x[off], FIRST_MODE).best(self._candidates(away, len(start)))
+        if self.config.improve.candidates:
+            away, _ = self.critic.online.at(batch.x[off], batch.strays).best(self._candidates(away, len(start)))
+        start[off] = torch.where(batch.chosen[off][..., None], batch.action[off], away)
         return start
 
     def _within_reach(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:

@@ -22,8 +22,9 @@ class Batch:
     """Transitions of G groups, B each, as features; all tensors ``[G, B, ...]`` but ``kind [G]`` and ``visited``.
 
     ``x_next`` is the state that the return bootstraps from. ``own`` marks rows whose improved action is kept for the
-    next time: all of exploration's and the finder's, and the first ``home`` of each mode's. The others lie off the
-    mode's way. ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
+    next time: the first ``home`` of each group from ``strays`` on, and all of those before. The others lie off a
+    mode's way, or are no successes of the finder's; of these ``chosen`` marks those drawn for where they led.
+    ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
     """
 
     rows: Rows
@@ -36,13 +37,15 @@ class Batch:
     discount: torch.Tensor
     embedding: torch.Tensor
     own: torch.Tensor
+    chosen: torch.Tensor
     home: int
+    strays: int
     visited: torch.Tensor
 
     @property
     def off(self) -> tuple[slice, slice]:
-        """Where the rows off the modes' ways are."""
-        return slice(FIRST_MODE, None), slice(self.home, None)
+        """Where the rows off the modes' ways are, and the finder's where those are improved afresh too."""
+        return slice(self.strays, None), slice(self.home, None)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Sampler:
     novelty: Novelty
     critic: CriticConfig
     shares: ReplayConfig
+    finder_afresh: bool = False
 
     def draw(self, mode_ids: np.ndarray, embedding: np.ndarray, rng: np.random.Generator) -> Batch:
         """A batch for the modes ``mode_ids [K]``; ``embedding [2 + K, E]`` is each group's."""
@@ -63,18 +67,24 @@ class Sampler:
         modes = [self._mode_slots(i, b, rng) for i in mode_ids]
         to_find = self.to_find()
         slots = np.stack([self._explore_slots(b, rng), self._find_slots(to_find, b, rng), *modes])
-        rows = self.replay.rows(slots, rng, EXPLORE)
+        rows, chosen = self._that_led_on(self.replay.rows(slots, rng, EXPLORE), mode_ids, rng)
+        slots = rows.slot.cpu().numpy()
         own = np.ones(slots.shape, bool)
-        own[FIRST_MODE:, self._home(b):] = False
+        own[self._strays:, self._home(b):] = False
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
-        own_rows = torch.as_tensor(own, device=kind.device)
+        own_rows, led_on = (torch.as_tensor(rows, device=kind.device) for rows in (own, chosen))
         returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
-        return self._batch(rows, kind, wide, own_rows, returns)
+        return self._batch(rows, kind, wide, (own_rows, led_on), returns)
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
         return int(b * self.shares.own_share)
+
+    @property
+    def _strays(self) -> int:
+        """The first group with rows whose improvement starts from the actor's own action."""
+        return FIND if self.finder_afresh else FIRST_MODE
 
     def _explore_slots(self, b: int, rng: np.random.Generator) -> np.ndarray:
         held = self.replay.collected()
@@ -92,12 +102,13 @@ class Sampler:
         return int(b * self.shares.rare_share)
 
     def _find_slots(self, to_find: np.ndarray, b: int, rng: np.random.Generator) -> np.ndarray:
-        """Half successes, of any way or of new ones; half anything."""
+        """Half successes, of any way or of new ones; half anything. Afresh few of a success that is one of a few."""
         slots = rng.choice(self.replay.collected(), b)
         success = np.flatnonzero(to_find)
         if len(success):
             rare = 1.0 / self.replay.same_end(success) if self.shares.known_at else None
-            slots[: b // 2] = self._successes(success, b // 2, rng, rare)
+            count = min(self._home(b), 8 * len(success)) if self.finder_afresh else b // 2
+            slots[:count] = self._successes(success, count, rng, rare)
         return slots
 
     def to_find(self) -> np.ndarray:
@@ -105,13 +116,10 @@ class Sampler:
         success, mode = self.replay.live & self.replay.success, self.replay.mode
         if not self.shares.known_at:
             return success
-        return success & ~np.isin(mode, self.known())
-
-    def known(self) -> np.ndarray:
-        """Ids of the modes that are known by now; none where the finder is paid for all."""
-        mode = self.replay.mode[self.replay.live & self.replay.success]
-        ids, count = np.unique(mode[mode >= 0], return_counts=True)
-        return ids[count >= self.shares.known_at] if self.shares.known_at else ids[:0]
+        if self.guide.config.share:
+            return success & self.guide.new
+        ids, count = np.unique(mode[success & (mode >= 0)], return_counts=True)
+        return success & ~np.isin(mode, ids[count >= self.shares.known_at])
 
     def _successes(self, success: np.ndarray, count: int, rng: np.random.Generator,
                    weight: np.ndarray | None = None) -> np.ndarray:
@@ -153,7 +161,31 @@ class Sampler:
         device = rows.slot.device
         return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
 
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, own: torch.Tensor,
+    def _that_led_on(self, rows: Rows, mode_ids: np.ndarray, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
+        """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), and which."""
+        slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
+        chosen, b, config = np.zeros(slots.shape, bool), slots.shape[1], self.guide.config
+        anything = np.flatnonzero(self.replay.live & (self.replay.explorer | ~self.replay.success))
+        first, second = self._home(b), int(b * (self.shares.own_share + self.shares.any_share))
+        asked = (FINDER, *mode_ids.tolist()) if config.ahead and len(anything) else ()
+        for g, who in enumerate(asked, FIND):
+            columns = slice(first, second if g > FIND else b)
+            rivals = rng.choice(anything, (config.rivals, len(range(*columns.indices(b)))))
+            at = (rng.random(rivals.shape) * self.replay.length[rivals]).astype(np.int64)
+            later = np.minimum(at + config.ahead, self.replay.length[rivals])
+            progress = self.guide.progress(who, *(self._places(rivals, t) for t in (at, later)))
+            if progress is not None:
+                best = progress.argmax(0)[None]
+                slots[g, columns], time[g, columns] = (np.take_along_axis(part, best, 0)[0] for part in (rivals, at))
+                chosen[g, columns] = True
+        device = rows.slot.device
+        return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen
+
+    def _places(self, slots: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Where the trajectories ``slots [...]`` were at ``time [...]``: ``[..., D]``, metres."""
+        return self.replay.obs[slots, time][..., self.replay.columns].cpu().numpy()
+
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, torch.Tensor],
                returns: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time = self.replay, rows.slot, rows.time
@@ -161,8 +193,8 @@ class Sampler:
         x, x_next = (self.features(replay.obs[slot, at]) for at in (time, end))
         reward[EXPLORE], discount[EXPLORE], x_next[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
         target = replay.target[kind[:, None], slot, time]
-        return Batch(rows, kind, x, x_next, replay.action[slot, time], target, reward, discount, embedding, own,
-                     self._home(slot.shape[1]), self._visited(rows))
+        return Batch(rows, kind, x, x_next, replay.action[slot, time], target, reward, discount, embedding, *marks,
+                     self._home(slot.shape[1]), self._strays, self._visited(rows))
 
     def _guided(self, mode_ids: np.ndarray, rows: Rows, reward: torch.Tensor, discount: torch.Tensor,
                 end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -25,6 +25,7 @@ class Behaviour:
         self.explorer = np.ones(num_envs, bool)
         self.explores = np.ones(num_envs, bool)
         self.age = np.zeros(num_envs, np.int64)
+        self.sigma = np.full((num_envs, 1), config.sigma_max)
         self.held = np.zeros((num_envs, 1))
         self.holding = np.zeros((num_envs, 1), bool)
         self.ticks = 0
@@ -63,12 +64,13 @@ class Behaviour:
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """``action [N, A]`` (±1) with noise: of a random size, or for explorers held for several steps."""
         c = self.config
-        sigma = rng.uniform(c.sigma_min, c.sigma_max, (len(action), 1))
+        drawn = rng.uniform(c.sigma_min, c.sigma_max, (len(action), 1))
+        self.sigma = np.where((self.age > 0)[:, None] & c.steady, self.sigma, drawn)
         if self.ticks % c.hold_steps == 0:
             self.held = rng.normal(size=action.shape) * c.hold_scale
             self.holding = rng.random((len(action), 1)) < 0.5
         self.explores = self.explorer & ~self._second_now()
-        noise = np.where(self.explores[:, None] & self.holding, self.held, rng.normal(size=action.shape) * sigma)
+        noise = np.where(self.explores[:, None] & self.holding, self.held, rng.normal(size=action.shape) * self.sigma)
         self.ticks += 1
         self.age += 1
         return np.clip(action + noise, -1.0, 1.0).astype(np.float32)

@@ -91,12 +91,15 @@ class ImproveConfig:
     ``reach``: how far an action on a mode's own way may come from the one that was done, in each of its numbers (of the
     range ±1; 2 is anywhere). Improvement goes on whenever a row is drawn; with many numbers it ends where critics err.
     ``candidates``: random actions that improvement off a mode's way may begin from, and targets beside the actor's.
+    ``finder_afresh``: the finder's begins from the actor's own action too, but for its rows of successes. Else it goes
+    on from what explorers did long ago, and its policy hardly leaves them.
     """
 
     steps: int = 4
     learning_rate: float = 0.06
     candidates: int = 4
     reach: float = 2.0
+    finder_afresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,18 +133,21 @@ class GuideConfig:
     """What the map of visited places says of goals (``guide.py``).
 
     ``share``: of what critics of modes and the finder bootstrap from, the part that is the map's guess; 0 for none.
-    ``cell``: the edge of a place, in path tolerances. ``known_cost``: how many times their length known ways cost the
-    finder.
+    ``cell``: the edge of a place, in path tolerances. ``known_cost``: what known ways cost the finder, times their
+    length. ``ahead``: of ``rivals`` rows that might be drawn for the finder or off a mode's way, the one counts that
+    came nearest to the goal over so many steps, and improvement starts from its action; 0: any, and the actor's own.
     """
 
     share: float = 0.0
     cell: float = 0.25
     known_cost: float = 4.0
+    ahead: int = 0
+    rivals: int = 8
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise ConfigError(f"guide.share is {self.share}: expected 0 to below 1")
-        for name, least in (("cell", 0.01), ("known_cost", 1.0)):
+        for name, least in (("cell", 0.01), ("known_cost", 1.0), ("ahead", 0), ("rivals", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"guide.{name} is {getattr(self, name)}: expected {least} or more")
 
@@ -150,6 +156,7 @@ class GuideConfig:
 class ExploreConfig:
     """How episodes are shared out and disturbed while data is collected.
 
+    ``steady``: the size of an episode's noise stays what it was drawn to be at its start, so that some go undisturbed.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
@@ -157,6 +164,7 @@ class ExploreConfig:
     explorer_share: float = 0.5
     sigma_min: float = 0.05
     sigma_max: float = 0.5
+    steady: bool = False
     hold_steps: int = 8
     hold_scale: float = 0.7
     finder_share: float = 0.5

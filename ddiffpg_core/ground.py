@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, eye_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from ddiffpg_core.credit import project
@@ -131,7 +130,12 @@ class Map:
         allowed = np.where(on[a], along[a], first[part[a]]) + 2.0 * tolerance
         return np.where(on[b] & (along[b] > allowed), np.inf, 1.0)
 
-    def on(self, ways: Sequence[np.ndarray], tolerance: float) -> np.ndarray:
-        """Which steps ``[E]`` stay on one of ``ways``."""
-        near = [project(self.center, way)[0] <= tolerance for way in ways]
-        return np.any([place[self.step].all(1) for place in near], axis=0) if near else np.zeros(len(self.step), bool)
+    def passed(self, ways: np.ndarray, reach: float) -> np.ndarray:
+        """How many of ``ways [N, P, D]`` pass each place ``[M]``, or one within ``reach`` (metres) of it on the map."""
+        m, at = len(self.center), self.places(ways)
+        row = np.broadcast_to(np.arange(len(ways))[:, None], at.shape)[at >= 0]
+        by = csr_matrix((np.ones(len(row), np.float32), (row, at[at >= 0])), shape=(len(ways), m))
+        joined = csr_matrix((np.ones(len(self.step), np.float32), tuple(self.step.T)), shape=(m, m)) + eye_array(m)
+        for _ in range(round(reach / self.edge)):
+            by = (by @ joined).sign()
+        return np.asarray(by.sum(0)).ravel()

@@ -7,7 +7,7 @@ bootstraps from is this guess (heuristic-guided reinforcement learning, Cheng et
 to learn is how to get on by a few metres. The reward stays the task's; maps and goals are the agent's own experience.
 
 A mode's guide leads along its way, and to it as mode-consistent credit wants it: not ahead of where it was left. The
-finder's makes known ways dear, so that it leads to goals by others.
+finder's makes places dear by which goals have often been reached, and so leads to them by others.
 """
 
 from __future__ import annotations
@@ -43,38 +43,48 @@ class Worth:
 class Guide:
     """The worth of goals to each mode (by its id) and to :data:`FINDER`, on one map; to nobody at first.
 
-    ``gamma`` is the critics' discount, ``tolerance`` (metres) how far from a way one is still on it.
+    ``gamma`` is the critics' discount, ``tolerance`` (metres) how far from a way one is still on it. Of S slots of
+    memory ``new [S]`` marks the successes whose ways pass a place by which few others came; all at first.
     """
 
-    def __init__(self, config: GuideConfig, gamma: float, tolerance: float) -> None:
+    def __init__(self, config: GuideConfig, gamma: float, tolerance: float, slots: int) -> None:
         self.config, self.gamma, self.tolerance = config, gamma, tolerance
         self.map: Map | None = None
         self.worth: dict[int, Worth] = {}
+        self.common = np.zeros(0, bool)  # places by which many came to goals
+        self.new = np.ones(slots, bool)
 
-    def learn(self, ground: Map, replay: Replay, modes: Sequence[Mode], known: np.ndarray) -> None:
-        """Work all of it out anew on ``ground``, from the successes in ``replay``; ``known [K]`` are modes' ids."""
+    def learn(self, ground: Map, replay: Replay, modes: Sequence[Mode], known_at: int) -> None:
+        """Work all of it out anew on ``ground``, from the successes in ``replay``."""
         success = np.flatnonzero(replay.live & replay.success)
         if not len(success):
             return
         self.map = ground
-        ways = [m.prototype for m in modes if m.id in known]
-        dear = 1.0 + (self.config.known_cost - 1.0) * ground.on(ways, self.tolerance)
+        ways = replay.way[success][:, :, : len(replay.columns)]
+        self.common = ground.passed(ways, 2.0 * self.tolerance) >= (known_at or np.inf)
+        self.judge(success, replay)
+        dear = 1.0 + (self.config.known_cost - 1.0) * self.common[ground.step].all(1)
         self.worth = {FINDER: self._worth(replay, success, dear)}
         for mode in modes:
             own = success[replay.mode[success] == mode.id]
             if len(own):
                 self.worth[mode.id] = self._worth(replay, own, ground.along(mode.prototype, self.tolerance))
 
+    def judge(self, slots: np.ndarray, replay: Replay) -> None:
+        """Say of the trajectories in ``slots [N]`` whether they went by places that are not common."""
+        if self.map is not None:
+            at = self.map.places(replay.way[slots][:, :, : len(replay.columns)])
+            self.new[slots] = ~np.where(at >= 0, self.common[at], False).all(1)
+
     def _worth(self, replay: Replay, slots: np.ndarray, factor: np.ndarray) -> Worth:
         """Of the goals that the successes ``slots [N]`` reached, with what the map's steps cost, ``factor [E]``.
 
-        As fast as the quicker quarter of them was; loops do not count.
+        As fast as the quicker quarter of them was, wandering or not.
         """
         assert self.map is not None
-        dim = len(replay.columns)
-        metres = np.linalg.norm(np.diff(replay.way[slots, :, :dim], axis=1), axis=2).sum(1)
-        speed = float(np.quantile(metres / replay.length[slots], 0.75))
         last = replay.length[slots]
+        steps = [np.linalg.norm(np.diff(replay.path(slot), axis=0), axis=1).mean() for slot in slots]
+        speed = float(np.quantile(steps, 0.75))
         ends = replay.obs[slots, last][:, replay.columns].cpu().numpy()
         paid = replay.reward[slots, last - 1].cpu().numpy()
         less = speed * np.log(paid / paid.max()) / np.log(self.gamma)  # a goal that pays less is as good as farther off
@@ -87,10 +97,25 @@ class Guide:
             return None
         return known.pays * self.gamma ** (self.map.left(points, known.to_go, known.factor) / known.speed)
 
+    def progress(self, who: int, now: np.ndarray, then: np.ndarray) -> np.ndarray | None:
+        """Metres that ``who`` has got on from ``now [..., D]`` to ``then [..., D]``, some steps later.
+
+        Minus infinity off the map, and where nobody can have gone so far: that was a shortcut.
+        """
+        known = self.worth.get(who)
+        if known is None or self.map is None:
+            return None
+        before, after = (self.map.left(points, known.to_go, known.factor) for points in (now, then))
+        there = np.isfinite(before) & np.isfinite(after)
+        metres = np.subtract(before, after, out=np.full(before.shape, -np.inf), where=there)
+        return np.where(metres > 2.0 * self.config.ahead * known.speed, -np.inf, metres)
+
     def state_dict(self) -> dict[str, Any]:
         ground = None if self.map is None else vars(self.map)
-        return {"map": ground, "worth": {who: vars(worth) for who, worth in self.worth.items()}}
+        worth = {who: vars(worth) for who, worth in self.worth.items()}
+        return {"map": ground, "worth": worth, "common": self.common, "new": self.new}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.map = None if state["map"] is None else Map(**state["map"])
         self.worth = {k: Worth(**w) for k, w in state["worth"].items()}
+        self.common, self.new = state["common"], state["new"].copy()

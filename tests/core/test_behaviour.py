@@ -102,6 +102,18 @@ def test_noise_is_of_the_sizes_asked_for_and_within_the_limits():
     assert np.abs(b.disturb(np.ones((N, 2)), rng)).max() <= 1
 
 
+def test_a_steady_noise_keeps_its_size_for_an_episode():
+    b, rng = behaviour(ExploreConfig(sigma_min=0.1, sigma_max=0.3, steady=True))
+    b.explorer[:] = False
+    b.disturb(np.zeros((N, 2)), rng)
+    first = b.sigma.copy()
+    assert 0.1 <= first.min() < 0.12 and 0.28 < first.max() <= 0.3
+    b.exploit(0, MODES, STEPS, rng)  # a new episode of the first
+    b.disturb(np.zeros((N, 2)), rng)
+    assert b.sigma[0] != first[0]
+    np.testing.assert_array_equal(b.sigma[1:], first[1:])
+
+
 def test_explorers_hold_half_of_their_noise_for_some_steps():
     b, rng = behaviour(ExploreConfig(hold_steps=8, hold_scale=0.7))
     out = np.stack([b.disturb(np.zeros((N, 2)), rng) for _ in range(16)])

@@ -107,7 +107,7 @@ class Table:
         self.features = Features(spec)
         self.novelty = Novelty(self.features, novelty)
         self.critic = CriticConfig(gamma=0.5, n_step=3, batch_size=64, min_group_rows=400)
-        self.guide = Guide(GuideConfig(), 0.5, TOLERANCE)
+        self.guide = Guide(GuideConfig(), 0.5, TOLERANCE, 40)
         self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, self.critic, SHARES)
 
     def add(self, path, mode: int, *, goal: bool = True, explorer: bool = True) -> int:

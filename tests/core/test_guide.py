@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from ddiffpg_core.guide import FINDER, Guide
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.paths import resample
 from ddiffpg_core.replay import FIND
-from tests.core.test_credit import STRAIGHT, TOLERANCE, Table
+from tests.core.test_credit import SHARES, STRAIGHT, TOLERANCE, Table
 
 EDGE = 1.0
 
@@ -79,10 +81,12 @@ def test_a_way_may_be_joined_where_it_was_left_and_not_ahead_of_that():
 
 def test_known_ways_are_dear():
     plan = RING.map()
-    dear = plan.on([np.array(LOWER)], 0.4)
-    steps = {tuple(sorted(pair)) for pair in plan.step[dear].tolist()}
-    assert steps == {(0, 1), (1, 2), (2, 3)}
-    assert not plan.on([], 0.4).any()
+    ways = np.array([LOWER, LOWER, UPPER[1:5]])
+    assert plan.passed(ways, 0.0).tolist() == [2, 2, 2, 2, 1, 1, 1, 1, 0, 0]
+    # a place on the map to each side, and not across what nobody crossed
+    assert plan.passed(ways, 1.0).tolist() == [3, 2, 2, 2, 3, 1, 1, 1, 1, 2]
+    dear = (plan.passed(ways, 0.0) >= 2)[plan.step].all(1)
+    assert {tuple(sorted(pair)) for pair in plan.step[dear].tolist()} == {(0, 1), (1, 2), (2, 3)}
     # 3 m at four times the price are more than 7 m round by the top
     assert left(RING, 1.0 + 3.0 * dear, (0.5, 0.5), (1.5, 0.5)) == [7.0, 8.0]
 
@@ -103,10 +107,10 @@ def guided(share: float) -> tuple[Table, int]:
     slot = table.add(STRAIGHT, 7)
     table.replay.way[slot] = resample(np.array(STRAIGHT, float), 5)
     table.credit.follow({7: np.array(STRAIGHT, np.float32)}, table.replay)
-    table.guide.__init__(GuideConfig(share=share), 0.5, TOLERANCE)
+    table.guide.__init__(GuideConfig(share=share), 0.5, TOLERANCE, 40)
     ground = walked([(x + 0.5, 0.5) for x in range(-1, 5)])
     mode = Mode(7, (), np.zeros(3), np.array(STRAIGHT, np.float32))
-    table.guide.learn(ground.map(), table.replay, [mode], np.zeros(0, int))
+    table.guide.learn(ground.map(), table.replay, [mode], 0)
     return table, slot
 
 
@@ -129,19 +133,19 @@ def test_without_a_share_or_a_map_nothing_changes():
     plain.credit.follow({7: np.array(STRAIGHT, np.float32)}, plain.replay)
     for name in ("reward", "discount"):
         torch.testing.assert_close(getattr(table.draw(7), name)[1:], getattr(plain.draw(7), name)[1:])
-    assert Guide(GuideConfig(share=0.5), 0.5, 1.0).value(FINDER, np.zeros((1, 2))) is None
+    assert Guide(GuideConfig(share=0.5), 0.5, 1.0, 1).value(FINDER, np.zeros((1, 2))) is None
 
 
 def test_before_any_success_there_is_no_guide():
     table = Table()
     table.add(STRAIGHT, -1, goal=False)
-    table.guide.learn(RING.map(), table.replay, [], np.zeros(0, int))
+    table.guide.learn(RING.map(), table.replay, [], 0)
     assert table.guide.worth == {}
 
 
 def test_the_guide_is_kept():
     table, _ = guided(0.2)
-    other = Guide(GuideConfig(share=0.2), 0.5, TOLERANCE)
+    other = Guide(GuideConfig(share=0.2), 0.5, TOLERANCE, 40)
     other.load_state_dict(table.guide.state_dict())
     points = np.array([(0.2, 0.1), (2.4, 0.3), (9.0, 9.0)])
     for who in (FINDER, 7):
@@ -152,3 +156,62 @@ def test_the_guide_is_kept():
 def test_settings_that_cannot_be_are_refused(key, value):
     with pytest.raises(ConfigError, match=f"guide.{key}"):
         GuideConfig(**{key: value})
+
+
+# ---- what the finder is paid for, and rows that led on ----------------------------------------------
+
+
+def test_a_success_is_new_as_long_as_few_passed_some_place_of_its_way():
+    table = Table()
+    slots = {name: table.add(path, 7) for name, path in (("straight", LOWER), ("again", LOWER), ("over", UPPER))}
+    for slot, path in zip(slots.values(), (LOWER, LOWER, UPPER)):
+        table.replay.way[slot] = resample(np.array(path), 5)
+    guide = Guide(GuideConfig(share=0.1), 0.5, 0.0, 40)
+    guide.learn(RING.map(), table.replay, [], 2)
+    assert guide.new[list(slots.values())].tolist() == [False, False, True]
+    later = table.add(LOWER, 7)
+    table.replay.way[later] = resample(np.array(LOWER), 5)
+    assert guide.new[later]  # nobody has looked yet
+    guide.judge(np.array([later]), table.replay)
+    assert not guide.new[later]
+
+
+def test_nothing_is_known_where_no_number_makes_it_so():
+    table, slot = guided(0.2)
+    assert not table.guide.common.any()
+    assert table.guide.new[slot]
+
+
+def test_progress_is_what_is_less_to_go_and_shortcuts_are_none():
+    table, _ = guided(0.2)
+    table.guide.config = GuideConfig(share=0.2, ahead=1)
+    now = np.array([(0.5, 0.5), (2.5, 0.5), (0.5, 0.5), (9.0, 9.0)])
+    then = np.array([(1.5, 0.5), (0.5, 0.5), (3.5, 0.5), (0.5, 0.5)])
+    # one metre on; two back; three in a step where one is usual; from off the map
+    assert table.guide.progress(7, now, then) == pytest.approx([1.0, -2.0, -np.inf, -np.inf])
+    assert table.guide.progress(8, now, then) is None
+
+
+def test_of_rows_off_the_way_those_count_that_led_on():
+    table, success = guided(0.2)
+    forth = table.add([(0.5, 0.5), (1.5, 0.5), (2.5, 0.5)], -1, goal=False)
+    back = table.add([(2.5, 0.5), (1.5, 0.5), (0.5, 0.5)], -1, goal=False)
+    table.guide.config = GuideConfig(share=0.2, ahead=1, rivals=16)
+    table.sampler = replace(table.sampler, finder_afresh=True)
+    batch = table.draw(7)
+    home, second = batch.home, int(400 * (SHARES.own_share + SHARES.any_share))
+    assert not batch.chosen[FIRST_MODE, :home].any() and not batch.chosen[FIRST_MODE, second:].any()
+    assert batch.chosen[FIRST_MODE, home:second].all() and batch.chosen[FIND, home:].all()
+    assert not (batch.chosen & batch.own).any()
+    for group in (FIND, FIRST_MODE):
+        drawn = batch.rows.slot[group][batch.chosen[group]]
+        assert set(drawn.tolist()) <= {success, forth}
+    assert back in table.draw(7, seed=1).rows.slot[0]  # exploring draws it as before
+
+
+def test_without_rivals_rows_are_drawn_as_before():
+    table, _ = guided(0.2)
+    table.add([(2.5, 0.5), (1.5, 0.5), (0.5, 0.5)], -1, goal=False)
+    batch = table.draw(7)
+    assert not batch.chosen.any()
+    assert (batch.own[FIND]).all() and batch.strays == FIRST_MODE
