@@ -130,6 +130,17 @@ class Inputs:
         return self._track[-1] if self._track else None
 
     @property
+    def stamps(self) -> dict[str, float]:
+        """The time (s) of the last reading of each kind that was taken in, by the name of its topic's parameter."""
+        stamps = {
+            "odom_topic": None if self._robot is None else self._robot.stamp,
+            "joint_topic": max(self._joint_stamps.values(), default=None),
+            "end_effector_topic": None if self._end_effector is None else self._end_effector.stamp,
+            "scan_topic": self._scan_stamp,
+        }
+        return {name: stamp for name, stamp in stamps.items() if stamp is not None}
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """What was refused and has not been made good since, one sentence each."""
         return (*self._faults.values(), *self._book.faults)
