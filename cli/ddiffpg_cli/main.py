@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "inspect",
     "run": "run",
     "demo": "demo",
+    "record": "record",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);
