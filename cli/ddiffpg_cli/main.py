@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "run",
     "demo": "demo",
     "record": "record",
+    "replay": "replay",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);

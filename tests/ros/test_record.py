@@ -81,7 +81,7 @@ def test_a_recording_has_what_the_controller_hears_and_says(record, observer, tm
 
 
 def test_a_split_recording(record, observer, tmp_path):
-    process = record("--out", str(tmp_path / "s.mcap"), "--split-mb", "0.05", "--keep", "2")
+    process = record("--out", str(tmp_path / "s.mcap"), "--split-mb", "0.02", "--keep", "2")
     observer.wait("a fourth file", lambda: (tmp_path / "s_3.mcap").exists(), timeout=60)
     assert process.end() == 0, process.output()
     files = sorted(tmp_path.glob("*.mcap"))
@@ -93,7 +93,7 @@ def test_a_split_recording(record, observer, tmp_path):
 
 
 def test_a_size_limit_ends_it_well(record, tmp_path):
-    process = record("--out", str(tmp_path / "s.mcap"), "--max-mb", "0.1")
+    process = record("--out", str(tmp_path / "s.mcap"), "--max-mb", "0.04")
     assert process.wait(60) == 0, process.output()
     assert "--max-mb" in process.output()
     assert contents(tmp_path / "s.mcap")["/controller/status"] > 0
