@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "demo",
     "record": "record",
     "replay": "replay",
+    "report": "report",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);
