@@ -17,6 +17,7 @@ from ddiffpg_cli.recording import Recording, RecordingFault, Status, latest_para
 from ddiffpg_cli.report_map import Scene, scene
 
 POINTS = 3000  # of a curve; more are not seen
+ERROR = 2  # level of a diagnostic_msgs/DiagnosticStatus
 LANE_VALUES = 12  # a key of the status with more values than that is no lane of the timeline
 # Keys that are shown as curves, or that change in every tick.
 CURVES = ("action", "wanted", "sent", "clearance_m", "length_m", "to_go_m", "now", "stamps", "tick_ms", "ticks",
@@ -101,7 +102,7 @@ def collect(recording: Recording, controller: str, contract: Contract | None) ->
         scene=scene(recording, controller, parameters, contract, clock),
         facts=said_of_policy(recording, controller),
         parameters={name: str(value) for name, value in sorted(parameters.items())},
-        counts=_counts(ticks, recording),
+        counts=_counts(said, recording),
     )
 
 
@@ -225,14 +226,15 @@ def _number(value: float) -> float | None:
     return round(float(value), 4) if math.isfinite(value) else None
 
 
-def _counts(ticks: Sequence[Status], recording: Recording) -> dict[str, int]:
+def _counts(said: Sequence[Status], recording: Recording) -> dict[str, int]:
+    ticks = [status for status in said if status.is_tick]
     modes = [status.values["mode"] for status in ticks if status.values["mode"] != "-1"]
     return {
         "decisions": len(ticks),
         "modes driven": len(set(modes)),
         "changes of mode": sum(a != b for a, b in zip(modes, modes[1:])),
         "missed deadlines": _rise(status.number("missed_deadlines") for status in ticks),
-        "ticks with faults": sum(bool(status.values.get("faults")) for status in ticks),
+        "with a fault": sum(bool(status.values.get("faults")) or status.level >= ERROR for status in said),
         "topics recorded": sum(topic.count > 0 for topic in recording.topics.values()),
     }
 

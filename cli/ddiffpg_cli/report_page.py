@@ -76,7 +76,7 @@ def _times(count: int) -> str:
 
 
 def _tiles(report: Report) -> str:
-    bad = ("missed deadlines", "ticks with faults")
+    bad = ("missed deadlines", "with a fault")
     tiles = [("seconds", f"{report.duration:.1f}"), *((name, str(count)) for name, count in report.counts.items())]
     return "".join(
         f"<li{_warns(name in bad and value != '0')}><b>{escape(value)}</b><span>{escape(name)}</span></li>"
