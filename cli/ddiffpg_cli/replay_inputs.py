@@ -9,6 +9,7 @@ from typing import Any
 
 from ddiffpg.contract import Contract
 from ddiffpg.inputs_node import Inputs
+from ddiffpg.marker_obstacles import Pose2
 from ddiffpg.readings import seconds
 from ddiffpg_cli.recording import Heard, Recording, RecordingFault, Status
 
@@ -38,6 +39,15 @@ class _Topics:
         return others[0] if len(others) == 1 else None
 
 
+class _PlacedInputs(Inputs):
+    """Takes the scanner to be where it was taken to be: that depended on which odometry had come when the scan did."""
+
+    place: Pose2 = (math.nan, math.nan, math.nan)
+
+    def _scanner(self, stamp: float) -> Pose2:
+        return self.place
+
+
 class ReplayedInputs:
     """``Inputs`` over a recording. ``settings`` are the controller's parameters as recorded.
 
@@ -48,8 +58,8 @@ class ReplayedInputs:
         self._settings = settings
         self._topics = _Topics(recording, controller)
         self._time = 0.0
-        inputs: Any = Inputs
-        self.inputs: Inputs = inputs(self._topics, contract, settings, lambda: self._time)
+        inputs: Any = _PlacedInputs
+        self.inputs: _PlacedInputs = inputs(self._topics, contract, settings, lambda: self._time)
         self._waiting: dict[str, deque[Heard]] = {topic: deque() for topic in self._topics.callbacks}
         self._last: dict[str, float] = {}
         self._uncounted: int | None = None  # messages about obstacles that the controller had before the first here
@@ -95,6 +105,9 @@ class ReplayedInputs:
             else:
                 continue
             due += [(heard, stamps.get(topic) if heard is taken[-1] else None) for heard in taken]
+        place = status.numbers("scan_at")
+        if len(place) == 3:
+            self.inputs.place = (float(place[0]), float(place[1]), float(place[2]))
         for heard, stamp in sorted(due, key=lambda pair: pair[0].published):
             self._time = now - max(0.0, began - heard.published) if stamp is None or self._by_header else stamp
             self._topics.callbacks[heard.topic](heard.message)

@@ -31,7 +31,7 @@ from ddiffpg_cli.replay_inputs import ReplayedInputs
 SLACK = 0.5  # s by which what a tick knew of may have reached the recorder after what the tick said
 RUN_IN = 1.0  # s that are not compared where the recording begins in the middle of a drive
 COMMANDS = ("geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray")
-NEEDED = ("now", "ticks", "stamps", "tick_ms", "obstacle_messages", "sent")
+NEEDED = ("now", "ticks", "stamps", "scan_at", "tick_ms", "obstacle_messages", "sent")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ ERROR = 2  # level of a diagnostic_msgs/DiagnosticStatus
 LANE_VALUES = 12  # a key of the status with more values than that is no lane of the timeline
 # Keys that are shown as curves, or that change in every tick.
 CURVES = ("action", "wanted", "sent", "clearance_m", "length_m", "to_go_m", "now", "stamps", "tick_ms", "ticks",
-          "reason", "missed_deadlines", "obstacle_messages")  # fmt: skip
+          "reason", "scan_at", "missed_deadlines", "obstacle_messages")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--controller", metavar="NAME", help="which, where the recording has more than one")
     parser.add_argument(
-        "--tolerance", type=positive_number, default=0.01, metavar="X",
-        help="a command may be off by so much, in the policy's units (default 0.01)",
+        "--tolerance", type=positive_number, default=1e-3, metavar="X",
+        help="a command may be off by so much, in the policy's units (default 0.001)",
     )  # fmt: skip
     parser.add_argument(
         "--allow-gaps", action="store_true", help="go on where something that decisions depended on was not recorded"

@@ -211,6 +211,7 @@ class ControllerNode(LifecycleNode):
             "now": f"{now:.6f}",
             **{f"{name}_asked": value for name, value in asdict(operator).items()},
             "stamps": ",".join(f"{name}:{stamp:.6f}" for name, stamp in self._inputs.stamps.items()),
+            "scan_at": ",".join(f"{value:.6f}" for value in self._inputs.scan_at or ()),
             "ticks": self._report.deadlines.ticks,
             "missed_deadlines": self._report.deadlines.missed,
             "obstacles": len(self._inputs.shapes),
