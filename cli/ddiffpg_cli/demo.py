@@ -20,13 +20,14 @@ from ddiffpg.observation import path_body
 from ddiffpg.policy import Policy
 from ddiffpg_cli.barrier import Barrier, place_barrier
 from ddiffpg_cli.demo_pictures import Sample, write_pictures
-from ddiffpg_cli.ros_processes import NodeProcess, private_domain
+from ddiffpg_cli.ros_processes import CommandProcess, NodeProcess, ProcessError, private_domain
 
 if TYPE_CHECKING:
     from ddiffpg_cli.observer_node import Observer
 
 UNDER_WAY = 0.3  # share of the way that lies behind the robot when the obstacle drops
 START_SECONDS = 20.0
+RECORDING = "recording.mcap"
 PATIENCE = 2.0  # times the longest episode of the policy: how long the drive may take with an obstacle
 
 
@@ -64,7 +65,7 @@ def run(policy: Path, out: Path, seed: int = 0, say: Callable[[str], None] = pri
     logs = out / "log"
     logs.mkdir(exist_ok=True)
     with private_domain(logs) as environment:
-        nodes: list[NodeProcess] = []
+        nodes: list[CommandProcess] = []
         try:
             timeline, samples = _play(contract, policy, out, seed, environment, nodes, say)
         finally:
@@ -72,7 +73,7 @@ def run(policy: Path, out: Path, seed: int = 0, say: Callable[[str], None] = pri
                 node.end()
     (out / "timeline.json").write_text(json.dumps(asdict(timeline), indent=2) + "\n")
     files = write_pictures(contract, samples, out, say)
-    say(f"written: {', '.join(str(file) for file in [*files, out / 'recording', out / 'timeline.json'])}")
+    say(f"written: {', '.join(str(file) for file in [*files, out / RECORDING, out / 'timeline.json'])}")
     say("the goal was reached by another way" if timeline.succeeded else f"not as it should be: {asdict(timeline)}")
     return 0 if timeline.succeeded else 1
 
@@ -83,34 +84,52 @@ def _play(
     out: Path,
     seed: int,
     environment: dict[str, str],
-    nodes: list[NodeProcess],
+    nodes: list[CommandProcess],
     say: Callable[[str], None],
 ) -> tuple[Timeline, list[Sample]]:
     os.environ.update(environment)  # this process listens in the same domain
-    from ddiffpg_cli.observer_node import Observer, record_all
+    from ddiffpg_cli.observer_node import Observer
 
     say(f"simulated robot and controller, two processes, ROS_DOMAIN_ID {environment['ROS_DOMAIN_ID']} on loopback")
-    logs = out / "log"
-    robot = {"task": contract.task, "seed": seed}
-    nodes.append(NodeProcess("ddiffpg_sim.sim_robot_node", robot, environment, logs / "sim_robot.log"))
-    serve = {"policy": str(policy.resolve()), "seed": seed, "autostart": True}
-    nodes.append(NodeProcess("ddiffpg.controller_node", serve, environment, logs / "controller.log"))
+    _start(contract, policy, out, seed, environment, nodes)
 
     def alive() -> None:
         for node in nodes:
             node.check()
 
     observer = Observer(alive)
-    recorder = record_all(observer, out / "recording")
     try:
+        _activate(observer, nodes[-1])
         play = _Play(observer, contract, say)
         play.wait_for_drive()
         play.drop_obstacle()
         play.wait_for_end()
         return play.timeline, play.samples
     finally:
-        recorder.close()
         observer.close()
+
+
+def _start(
+    contract: Contract, policy: Path, out: Path, seed: int, environment: dict[str, str], nodes: list[CommandProcess]
+) -> None:
+    """The recorder, which is ended last, the robot, and the controller, which waits to be activated."""
+    logs, recording = out / "log", out / RECORDING
+    recording.unlink(missing_ok=True)
+    record = ["record", "--out", str(recording), "--topic", "/sim_robot/status"]
+    nodes.append(CommandProcess("ddiffpg_cli", record, environment, logs / "record.log"))
+    robot = {"task": contract.task, "seed": seed}
+    nodes.append(NodeProcess("ddiffpg_sim.sim_robot_node", robot, environment, logs / "sim_robot.log"))
+    serve = {"policy": str(policy.resolve()), "seed": seed}
+    nodes.append(NodeProcess("ddiffpg.controller_node", serve, environment, logs / "controller.log"))
+
+
+def _activate(observer: Observer, controller: CommandProcess) -> None:
+    """Start the control loop as soon as what it says is recorded from the first word on."""
+    if not observer.transition("configure"):
+        raise ProcessError(f"the controller cannot be configured:\n{controller.output()[-2000:]}")
+    observer.listeners("controller/status", 2, START_SECONDS)  # we and the recorder
+    observer.listeners("odom", 3, START_SECONDS)  # the controller too
+    observer.transition("activate")
 
 
 class _Play:
@@ -128,7 +147,7 @@ class _Play:
 
     def wait_for_drive(self) -> None:
         observer = self._observer
-        observer.obstacle_listeners(2, START_SECONDS)
+        observer.obstacle_listeners(3, START_SECONDS)  # robot, controller, recorder
         observer.wait("a chosen way", lambda: observer.way and self._began is not None, START_SECONDS)
         whole = self._to_go()
         self._note(f"mode {observer.controller['mode']} chosen: {observer.controller['reason']}")

@@ -11,8 +11,8 @@ EXTRA_OF = {
     "mujoco": "sim", "gymnasium": "sim", "PIL": "sim",
     "torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train",
     "onnx": "export", "ray": "sweep",
-    "rclpy": "ros", "rosbags": "ros", "rcl_interfaces": "ros", "lifecycle_msgs": "ros", "std_srvs": "ros",
-    "nav_msgs": "ros", "sensor_msgs": "ros", "geometry_msgs": "ros", "visualization_msgs": "ros",
+    "rclpy": "ros", "rosbags": "ros", "mcap": "ros", "rcl_interfaces": "ros", "lifecycle_msgs": "ros",
+    "std_srvs": "ros", "nav_msgs": "ros", "sensor_msgs": "ros", "geometry_msgs": "ros", "visualization_msgs": "ros",
     "diagnostic_msgs": "ros", "std_msgs": "ros", "builtin_interfaces": "ros", "trajectory_msgs": "ros",
 }  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT)

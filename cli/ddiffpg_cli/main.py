@@ -25,6 +25,9 @@ COMMANDS = {
     "run": "run",
     "film": "film",
     "demo": "demo",
+    "record": "record",
+    "replay": "replay",
+    "report": "report",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);

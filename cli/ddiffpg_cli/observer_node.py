@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -23,13 +22,10 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState, LaserScan
-from std_msgs.msg import Float64MultiArray, Int32
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
-from ddiffpg_cli.recorder_node import Recorder
+from ddiffpg.messages_node import EVENTS, LATCHED, LATEST
 
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -38,27 +34,6 @@ TRANSITIONS = {
     "cleanup": Transition.TRANSITION_CLEANUP,
 }
 CUBE, CYLINDER = Marker.CUBE, Marker.CYLINDER
-
-
-def record_all(observer: Observer, folder: Path) -> Recorder:
-    """Record everything that robot and controller say to each other, and what is put in their way."""
-    topics = {
-        "odom": (Odometry, LATEST),
-        "scan": (LaserScan, SENSOR),
-        "end_effector": (Odometry, LATEST),
-        "joint_states": (JointState, LATEST),
-        "cmd_vel": (TwistStamped, EVENTS),
-        "forward_effort_controller/commands": (Float64MultiArray, EVENTS),
-        "forward_position_controller/commands": (Float64MultiArray, EVENTS),
-        "obstacles": (MarkerArray, EVENTS),
-        "sim_robot/status": (DiagnosticStatus, LATEST),
-        "controller/status": (DiagnosticStatus, LATEST),
-        "controller/mode": (Int32, LATCHED),
-        "controller/path": (NavPath, LATCHED),
-        "controller/markers": (MarkerArray, LATEST),
-        "/diagnostics": (DiagnosticArray, EVENTS),
-    }
-    return Recorder(observer.node, folder, topics)
 
 
 class NotSeen(TimeoutError):
@@ -155,6 +130,10 @@ class Observer:
         """Wait until each topic has somebody who publishes, and obstacles have somebody who listens."""
         for topic in publishers:
             self.wait(f"a publisher of {topic}", lambda t=topic: self.node.count_publishers(t), timeout)
+
+    def listeners(self, topic: str, count: int, timeout: float = 20.0) -> None:
+        """Wait until ``count`` nodes, this one too, listen to a topic."""
+        self.wait(f"listeners of {topic}", lambda: self.node.count_subscribers(topic) >= count, timeout)
 
     def obstacle_listeners(self, count: int, timeout: float = 20.0) -> None:
         """Wait until ``count`` nodes take obstacles from us."""

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,18 +122,14 @@ def _ports_free(domain: int) -> bool:
     return True
 
 
-class NodeProcess:
-    """A node, ``python -m module`` with ``parameters``, as a process; its output goes to ``log``."""
+class CommandProcess:
+    """``python -m module`` with ``arguments``, as a process; its output goes to ``log``."""
 
-    def __init__(
-        self, module: str, parameters: Mapping[str, Any], environment: Mapping[str, str], log: Path, *more: str
-    ) -> None:
-        arguments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
-        flags = [word for argument in arguments for word in ("-p", argument)]
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.module, self.log = module, log
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, "--ros-args", *flags, *more],
+                [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **environment, "PYTHONPATH": _import_path(), "PYTHONUNBUFFERED": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -176,6 +172,17 @@ class NodeProcess:
             except ProcessError:
                 self._process.kill()
         return self._process.wait()
+
+
+class NodeProcess(CommandProcess):
+    """A node, ``python -m module`` with ``parameters``, as a process."""
+
+    def __init__(
+        self, module: str, parameters: Mapping[str, Any], environment: Mapping[str, str], log: Path, *more: str
+    ) -> None:
+        arguments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
+        flags = [word for argument in arguments for word in ("-p", argument)]
+        super().__init__(module, ["--ros-args", *flags, *more], environment, log)
 
 
 def _import_path() -> str:

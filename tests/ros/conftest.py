@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+SHIPPED = Path(__file__).resolve().parents[2] / "policies" / "pointmaze-v1.onnx"
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +40,26 @@ def field_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("policy") / "field.onnx"
     _beside("field_policy").write_field_policy("pointmaze-v1", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def demo_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``ddiffpg demo`` recorded: a drive of two processes, an obstacle, another way, the goal."""
+    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+    pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
+    pytest.importorskip("mcap", reason="mcap (extra ros) is not installed")
+    out = tmp_path_factory.mktemp("demo")
+    path = os.pathsep.join(str(Path(p).resolve()) for p in sys.path if p)
+    command = [sys.executable, "-m", "ddiffpg_cli", "demo", "--policy", str(SHIPPED), "--out", str(out)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "recording.mcap"
+
+
+@pytest.fixture(scope="session")
+def recordings() -> ModuleType:
+    """Makes recordings from others (see recordings.py)."""
+    return _beside("recordings")
 
 
 def _beside(name: str) -> ModuleType:

@@ -69,7 +69,7 @@ def test_demo(policy, without_torch, tmp_path):
 
     with Image.open(out / "demo.png") as picture, Image.open(out / "demo.gif") as video:
         assert picture.width >= 480 and video.n_frames > 20
-    with AnyReader([out / "recording"]) as recording:
+    with AnyReader([out / "recording.mcap"]) as recording:
         counts = {connection.topic: connection.msgcount for connection in recording.connections}
         assert all(counts[t] > 20 for t in ("/odom", "/scan", "/cmd_vel", "/controller/status", "/sim_robot/status"))
         assert counts["/obstacles"] == 1 and counts["/controller/path"] > 1

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,11 @@ class ControllerNode(LifecycleNode):
         sent = time.perf_counter()
         more = {
             "now": f"{now:.6f}",
-            "mode_asked": operator.mode,
+            **{f"{name}_asked": value for name, value in asdict(operator).items()},
+            "stamps": ",".join(f"{name}:{stamp:.6f}" for name, stamp in self._inputs.stamps.items()),
+            "scan_at": ",".join(f"{value:.6f}" for value in self._inputs.scan_at or ()),
+            "ticks": self._report.deadlines.ticks,
+            "missed_deadlines": self._report.deadlines.missed,
             "obstacles": len(self._inputs.shapes),
             "obstacle_messages": self._inputs.obstacle_messages,
             "tick_ms": f"{(sent - started) * 1e3:.3f}",

@@ -99,6 +99,7 @@ class Inputs:
         self._shapes: tuple[Shape, ...] = ()
         self._points: dict[str, np.ndarray] = {}
         self._scan_stamp: float | None = None
+        self.scan_at: Pose2 | None = None  # where the scanner was taken to be, by what was known of the robot then
         self._faults: dict[str, str] = {}
         self.obstacle_messages = 0
         self._subscriptions = self._subscribe()
@@ -128,6 +129,17 @@ class Inputs:
     @property
     def _robot(self) -> RobotState | None:
         return self._track[-1] if self._track else None
+
+    @property
+    def stamps(self) -> dict[str, float]:
+        """The time (s) of the last reading of each kind that was taken in, by the name of its topic's parameter."""
+        stamps = {
+            "odom_topic": None if self._robot is None else self._robot.stamp,
+            "joint_topic": max(self._joint_stamps.values(), default=None),
+            "end_effector_topic": None if self._end_effector is None else self._end_effector.stamp,
+            "scan_topic": self._scan_stamp,
+        }
+        return {name: stamp for name, stamp in stamps.items() if stamp is not None}
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -203,12 +215,13 @@ class Inputs:
         stamp = self._stamp(message.header)
         if self._robot is None:
             return
+        place = self._scanner(stamp)
         try:
-            self._points["scan"] = read_scan(message, self._scanner(stamp))
+            self._points["scan"] = read_scan(message, place)
         except ScanError as error:
             self._faults["scan"] = f"scan refused: {error}"
             return
-        self._scan_stamp = stamp
+        self._scan_stamp, self.scan_at = stamp, place
         self._faults.pop("scan", None)
 
     def _on_map(self, message: OccupancyGrid) -> None:

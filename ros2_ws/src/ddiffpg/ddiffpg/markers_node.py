@@ -1,4 +1,4 @@
-"""RViz markers: every mode's way, the chosen one, and the obstacles that the controller knows of."""
+"""RViz markers: every mode's way, the chosen one, the state, and the obstacles that the controller knows of."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ COLOURS = ((0.00, 0.45, 0.70), (0.90, 0.62, 0.00), (0.00, 0.62, 0.45), (0.80, 0.
 BLOCKED = (0.45, 0.45, 0.45)
 CHOSEN = (0.94, 0.89, 0.26)
 OBSTACLE = (0.84, 0.37, 0.00)
+TEXT_AWAY, TEXT_HEIGHT = 0.6, 0.15  # m
 
 
 def picture(
@@ -29,10 +30,13 @@ def picture(
     corridor: np.ndarray,
     obstacles: Sequence[MarkerObstacle],
     lifetime: float,
+    text: str = "",
 ) -> MarkerArray:
-    """All of it; each marker goes by itself after ``lifetime`` seconds without a new picture."""
+    """All of it, with ``text`` above the ways; each marker goes ``lifetime`` seconds after the last picture."""
     blocked = {way.id for way in ways if not way.free}
     found = [_way(mode, mode.id in blocked) for mode in modes]
+    if text:
+        found.append(_text(text, np.concatenate([np.array(mode.path, float)[:, :2] for mode in modes])))
     if len(corridor):
         found.append(_line("chosen_way", 0, corridor, CHOSEN, 0.06, 0.04))
     found.extend(_solid(number, obstacle) for number, obstacle in enumerate(obstacles))
@@ -52,6 +56,15 @@ def _line(ns: str, number: int, points: np.ndarray, colour: Sequence[float], wid
     marker.scale.x = width
     # Lines in the plane are drawn a little above the floor, one above the other.
     marker.points = [Point(**dict(zip("xyz", map(float, (*point, height))))) for point in points]
+    return marker
+
+
+def _text(text: str, ways: np.ndarray) -> Marker:
+    """``ways [P, 2]`` (m): all points of all ways."""
+    low, high = ways.min(axis=0), ways.max(axis=0)
+    marker = Marker(ns="state", type=Marker.TEXT_VIEW_FACING, color=_colour((1.0, 1.0, 1.0), 1.0), text=text)
+    marker.pose.position.x, marker.pose.position.y = float(low[0] + high[0]) / 2, float(high[1]) + TEXT_AWAY
+    marker.pose.orientation.w, marker.scale.z = 1.0, TEXT_HEIGHT
     return marker
 
 

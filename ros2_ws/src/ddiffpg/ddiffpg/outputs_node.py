@@ -198,8 +198,11 @@ class Report:
         self._drawn_mode, self._drawn_at = decision.mode, now
         head = messages.header(self._node.get_clock().now().to_msg(), self._frame)
         self._path.publish(messages.path(head.stamp, self._frame, decision.corridor))
+        said = f"{decision.state}: {decision.reason}"
         self._markers.publish(
-            markers.picture(head, self._contract.modes, decision.ways, decision.corridor, shapes, 3 * DRAW_SECONDS)
+            markers.picture(
+                head, self._contract.modes, decision.ways, decision.corridor, shapes, 3 * DRAW_SECONDS, said
+            )
         )
 
 
