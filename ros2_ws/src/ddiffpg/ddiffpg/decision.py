@@ -50,7 +50,7 @@ class Decision:
     for, NaN where it was not asked, ``action`` what is left of it: it is always finite. A
     ``base_velocity`` action is in the odometry frame. ``sent [A]`` is the action, but the joints'
     positions for a ``joint_position_delta``, and None there as long as nothing may be sent.
-    ``limited_by`` names each safety rule that made it less: "limits", "speed", "slew", "approach",
+    ``limited_by`` names each safety rule that made it less: "limits", "speed", "blend", "slew", "approach",
     "emergency", "joint limits". ``mode`` is the chosen mode's id, None where there is none. ``corridor
     [P, D]`` (m) is the chosen way from the robot to its end, empty where there is none.
     ``stage_seconds`` is what each stage took.
@@ -98,6 +98,15 @@ class ControllerConfig:
     )
     max_joint_speed: float = parameter(
         100.0, "rad/s or m/s", 0.0, 100.0, "change of joint positions that are sent; the contract's limits stay"
+    )
+    transition_acceleration: float = parameter(
+        2.0, "m/s^2", 0.01, 1000.0, "change of a base velocity while command is handed over, if lower than the others"
+    )
+    transition_effort_rate: float = parameter(
+        1e6, "N m/s or N/s", 0.01, 1e6, "change of an effort while command is handed over, if lower"
+    )
+    transition_joint_acceleration: float = parameter(
+        10.0, "rad/s^2 or m/s^2", 0.01, 1e6, "change of a joint's speed while command is handed over"
     )
     stop_margin: float = parameter(0.05, "m", 0.0, 10.0, "distance from obstacles below which none is approached")
     reaction_time: float = parameter(0.3, "s", 0.0, 10.0, "braking is that early: two to three times the robot's delay")
