@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, eye_array
+from scipy.sparse import csr_matrix, identity
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from ddiffpg_core.credit import project
@@ -134,8 +134,8 @@ class Map:
         """How many of ``ways [N, P, D]`` pass each place ``[M]``, or one within ``reach`` (metres) of it on the map."""
         m, at = len(self.center), self.places(ways)
         row = np.broadcast_to(np.arange(len(ways))[:, None], at.shape)[at >= 0]
-        by = csr_matrix((np.ones(len(row), np.float32), (row, at[at >= 0])), shape=(len(ways), m))
-        joined = csr_matrix((np.ones(len(self.step), np.float32), tuple(self.step.T)), shape=(m, m)) + eye_array(m)
+        by = csr_matrix((np.ones(len(row), bool), (row, at[at >= 0])), shape=(len(ways), m))
+        joined = csr_matrix((np.ones(len(self.step), bool), tuple(self.step.T)), shape=(m, m)) + identity(m, bool)
         for _ in range(round(reach / self.edge)):
-            by = (by @ joined).sign()
+            by = csr_matrix(by @ joined)
         return np.asarray(by.sum(0)).ravel()

@@ -63,7 +63,7 @@ class Guide:
         ways = replay.way[success][:, :, : len(replay.columns)]
         self.common = ground.passed(ways, 2.0 * self.tolerance) >= (known_at or np.inf)
         self.judge(success, replay)
-        dear = 1.0 + (self.config.known_cost - 1.0) * self.common[ground.step].all(1)
+        dear = np.where(self.common[ground.step].all(1), self.config.known_cost, 1.0)
         self.worth = {FINDER: self._worth(replay, success, dear)}
         for mode in modes:
             own = success[replay.mode[success] == mode.id]

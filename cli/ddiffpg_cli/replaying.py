@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ddiffpg.controller import Controller
-from ddiffpg.decision import ControllerConfig, Decision, Operator
+from ddiffpg.decision import ControllerConfig, Decision, Operator, Teleop
+from ddiffpg.handoff import HandoffConfig
 from ddiffpg.parameters import build, describe
 from ddiffpg.policy import Policy
 from ddiffpg_cli.recording import (
@@ -214,14 +216,17 @@ class Replay:
         if self._controller is None:
             settings = self._settings()
             config = build(ControllerConfig, {p.name: settings[p.name] for p in describe(ControllerConfig)})
-            self._controller = Controller(self._policy, config, np.random.default_rng(settings["seed"]))
+            rules = build(HandoffConfig, {p.name: settings[p.name] for p in describe(HandoffConfig)})
+            noise = np.random.default_rng(settings["seed"])
+            self._controller = Controller(self._policy, config, noise, rules=rules)
             fresh = self._seen_inactive or status.number("ticks") == 0
             self._began = -math.inf if fresh else status.number("now")
         return self._inputs
 
     def _settings(self) -> dict[str, Any]:
         settings = self._parameters or latest_parameters(self._recording, self._name)
-        missing = [p.name for p in describe(ControllerConfig) if p.name not in settings]
+        needed = (*describe(ControllerConfig), *describe(HandoffConfig))
+        missing = [p.name for p in needed if p.name not in settings]
         if missing:
             raise RecordingFault(
                 f"{self._recording.name}: lacks parameters of {self._name} ({', '.join(missing[:3])}, ...): "
@@ -238,12 +243,9 @@ class Replay:
 
 
 def _operator(status: Status) -> Operator:
-    """What the operator asked for, from the status' keys NAME_asked."""
-    readers = {bool: lambda text: text == "True", int: int, float: float, str: str}
-    values = {}
-    for field in fields(Operator):
-        kind = type(field.default)
-        if kind not in readers:
-            raise RecordingFault(f"{field.name} of the operator is a {kind.__name__}: that cannot be replayed yet")
-        values[field.name] = readers[kind](status.values[f"{field.name}_asked"])
+    """What the operator asked for, from the status' keys NAME_asked, which are JSON."""
+    values: dict[str, Any] = {f.name: json.loads(status.values[f"{f.name}_asked"]) for f in fields(Operator)}
+    if values["teleop"] is not None:
+        values["teleop"] = Teleop(values["teleop"]["stamp"], tuple(values["teleop"]["command"]))
+    values["requests"] = tuple(values["requests"])
     return Operator(**values)

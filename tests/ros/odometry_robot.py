@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from nav_msgs.msg import OccupancyGrid, Odometry
 from sensor_msgs.msg import JointState, LaserScan
@@ -35,6 +36,7 @@ class Robot:
         self.message: Odometry | None = Odometry()
         self.message.header.frame_id = "odom"
         self.age = 0.0
+        self.beside: list[Callable[[], None]] = []  # what else to send whenever odometry is
 
     def send(self) -> None:
         stamp = self.observer.node.get_clock().now().nanoseconds - int(self.age * 1e9)
@@ -43,6 +45,8 @@ class Robot:
             if message is not None:
                 message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
                 publisher.publish(message)
+        for say in self.beside:
+            say()
 
     def turn(self, yaw: float) -> None:
         q = self.message.pose.pose.orientation

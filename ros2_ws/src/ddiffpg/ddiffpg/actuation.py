@@ -5,13 +5,17 @@ stopped by none at all: the robot goes limp. A step of joint positions is bounde
 and by its own, and stopped by staying where the joints were last told to be. For the latter two it is
 not known which command leads away from an obstacle. So they are stopped as soon as the robot, as
 measured, comes too near to one or approaches it too fast, and stay so until it is gone.
+
+While command is handed over, what is sent goes from what was sent last to what the new source wants, by
+part of the way in each tick (``Moment.portion``) and under the lower limits of a transition. Coming to
+rest and stopping are never slowed down by that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +30,7 @@ from ddiffpg.safety import (
     applied,
     check_zero,
     emergency_stop,
+    led_over,
     linear_fields,
     restrain,
     too_close,
@@ -33,6 +38,7 @@ from ddiffpg.safety import (
 )
 
 AT_REST = 0.05  # m/s
+SHORTEST = 1e-6  # s between two commands, for which there is a speed
 HELD_SHARE = 0.2  # held off by an obstacle: slower than this share of what the policy wants
 
 
@@ -40,16 +46,24 @@ HELD_SHARE = 0.2  # held off by an obstacle: slower than this share of what the 
 class Moment:
     """What a command is decided on: the robot's ``state``, how fast it moves along the axes of the ways
     (``velocity [D]``, m/s, NaN where not known), how long ago the last command was sent (``elapsed``, s),
-    and what may be approached in which way (``scenes``)."""
+    and what may be approached in which way (``scenes``). While command is handed over, the ``portion`` (0..1)
+    of the way from the last command to the wanted one that may be gone now; None at other times."""
 
     state: RobotState
     velocity: np.ndarray
     elapsed: float
     scenes: Sequence[Scene]
+    portion: float | None = None
 
 
 class Actuation(Protocol):
-    """Turns what the policy wants into what is sent; remembers what was sent last."""
+    """Turns what is wanted into what is sent; remembers what was sent last.
+
+    ``teleop_size`` is how many numbers a human's command has, None where no human can give one; ``swing`` (s) the
+    time in which all commands there are can be crossed by the limits of a transition."""
+
+    teleop_size: int | None
+    swing: float
 
     def problem(self, state: RobotState) -> str | None:
         """Why ``state`` does not allow a command, or None."""
@@ -99,17 +113,22 @@ class BaseVelocity:
             config.max_acceleration,
             config.emergency_deceleration,
         )
+        gentle = min(config.max_acceleration, config.transition_acceleration)
+        self._gentle = replace(self._limits, max_acceleration=gentle)
         self._sent = np.zeros(len(contract.action))
+        self.teleop_size: int | None = len(contract.action)
+        self.swing = float(np.linalg.norm(self._limits.high - self._limits.low)) / gentle
         self._top = float(np.linalg.norm(np.maximum(-self._limits.low, self._limits.high)))
 
     def problem(self, state: RobotState) -> str | None:
         return None
 
     def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
-        return self._remember(restrain(wanted, self._sent, moment.elapsed, self._limits, moment.scenes))
+        limits, portion = (self._limits, 1.0) if moment.portion is None else (self._gentle, moment.portion)
+        return self._remember(restrain(wanted, self._sent, moment.elapsed, limits, moment.scenes, portion))
 
     def rest(self, moment: Moment) -> Command:
-        return self.drive(np.zeros(len(self._sent)), moment)
+        return self.drive(np.zeros(len(self._sent)), replace(moment, portion=None))
 
     def stop(self, elapsed: float) -> Command:
         return self._remember(emergency_stop(self._sent, elapsed, self._limits))
@@ -128,13 +147,20 @@ class BaseVelocity:
 
 
 class JointEffort:
-    """Torques or forces of joints: bounded in size and rate, and gone at once where it must stop."""
+    """Torques or forces of joints: bounded in size and rate, and gone at once where it must stop.
+
+    No human can give them: what keeps a robot on its legs is a loop of many joints' efforts, closed in every tick.
+    """
+
+    teleop_size: int | None = None
 
     def __init__(self, contract: Contract, config: ControllerConfig) -> None:
         check_zero(contract)
         low, high = _bounds(contract)
         self._low, self._high = np.maximum(low, -config.max_effort), np.minimum(high, config.max_effort)
         self._rate = config.max_effort_rate
+        self._gentle = min(config.max_effort_rate, config.transition_effort_rate)
+        self.swing = float((self._high - self._low).max()) / self._gentle
         self._sent = np.zeros(len(low))
 
     def problem(self, state: RobotState) -> str | None:
@@ -142,13 +168,15 @@ class JointEffort:
 
     def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
         cut = within_limits(wanted, self._low, self._high)
-        step = self._rate * moment.elapsed
-        eased = np.minimum(np.maximum(cut, self._sent - step), self._sent + step)
+        rate, portion = (self._rate, 1.0) if moment.portion is None else (self._gentle, moment.portion)
+        target, step = led_over(self._sent, cut, portion), rate * moment.elapsed
+        eased = np.minimum(np.maximum(target, self._sent - step), self._sent + step)
         near = too_close(moment.velocity, moment.scenes)
         self._sent = np.zeros(len(cut)) if near else eased
         rules = {
             "limits": not np.array_equal(cut, wanted),
-            "slew": not np.array_equal(eased, cut),
+            "blend": not np.array_equal(target, cut),
+            "slew": not np.array_equal(eased, target),
             "approach": near,
         }
         return Command(self._sent, applied(rules), self._sent)
@@ -172,6 +200,8 @@ class JointPositionDelta:
 
     What is sent is within the contract's joint limits and no farther from what was measured than the
     contract's step. At rest, and where nothing is sure, the joints stay where they were last told to be.
+    While command is handed over, the speed at which the positions that are sent change is led over and
+    bounded in its own change; the bounds above come first.
     """
 
     def __init__(self, contract: Contract, config: ControllerConfig) -> None:
@@ -182,7 +212,11 @@ class JointPositionDelta:
         self._lowest = np.array([of_joint[joint].low for joint in self._joints])
         self._highest = np.array([of_joint[joint].high for joint in self._joints])
         self._max_speed = config.max_joint_speed
+        self._gentle = config.transition_joint_acceleration
         self._sent: np.ndarray | None = None
+        self._pace = np.zeros(len(self._joints))  # units a second by which what is sent last changed
+        self.teleop_size: int | None = len(self._joints)
+        self.swing = float((self._high - self._low).max()) * contract.rate_hz / self._gentle
 
     def problem(self, state: RobotState) -> str | None:
         """A joint of the action whose position is not known, or farther outside its limits than one step."""
@@ -204,19 +238,23 @@ class JointPositionDelta:
         most = self._max_speed * moment.elapsed
         step = np.minimum(np.maximum(cut, -most), most)
         measured = self._measured(moment.state)
-        target = self._reachable(measured + step, measured)
+        goal, last = measured + step, measured if self._sent is None else self._sent
+        eased = goal if moment.portion is None else self._eased(goal, last, moment.elapsed, moment.portion)
+        target = self._reachable(eased, measured)
         rules = {
             "limits": not np.array_equal(cut, wanted),
             "speed": not np.array_equal(step, cut),
-            "joint limits": not np.array_equal(target, measured + step),
+            "blend": not np.array_equal(eased, goal),
+            "joint limits": not np.array_equal(target, eased),
         }
-        self._sent = target
+        self._remember(target, last, moment.elapsed)
         return Command(target - measured, applied(rules), target)
 
     def rest(self, moment: Moment) -> Command:
         return self._keep(moment, ())
 
     def stop(self, elapsed: float) -> Command:
+        self._pace = np.zeros(len(self._joints))
         return Command(np.zeros(len(self._joints)), (), self._sent)
 
     def held(self, sent: Command, wanted: np.ndarray) -> bool:
@@ -227,8 +265,24 @@ class JointPositionDelta:
 
     def _keep(self, moment: Moment, limited_by: tuple[str, ...]) -> Command:
         measured = self._measured(moment.state)
-        self._sent = self._reachable(measured if self._sent is None else self._sent, measured)
-        return Command(self._sent - measured, limited_by, self._sent)
+        last = measured if self._sent is None else self._sent
+        kept = self._reachable(last, measured)
+        self._remember(kept, last, moment.elapsed)
+        return Command(kept - measured, limited_by, kept)
+
+    def _remember(self, sent: np.ndarray, last: np.ndarray, elapsed: float) -> None:
+        if elapsed > SHORTEST:
+            self._pace = (sent - last) / elapsed
+        self._sent = sent
+
+    def _eased(self, goal: np.ndarray, last: np.ndarray, elapsed: float, portion: float) -> np.ndarray:
+        """On the way to ``goal [A]`` from where the joints were sent ``last [A]``, at a speed led over from before."""
+        if elapsed <= SHORTEST:
+            return last
+        change = led_over(self._pace, (goal - last) / elapsed, portion) - self._pace
+        most = self._gentle * elapsed
+        pace = self._pace + np.minimum(np.maximum(change, -most), most)
+        return last + np.minimum(np.maximum(pace, -self._max_speed), self._max_speed) * elapsed
 
     def _reachable(self, target: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """``target [A]`` no farther than a step from where the joints are, and within their limits."""

@@ -2,7 +2,8 @@
 
 The simulator, the benchmarks and the robot all run this same tick. It knows nothing of ROS, never
 raises for what comes in at run time, and whatever it is given, what it sends is finite and within
-limits: where something is missing, stale or not finite it holds, and says why.
+limits: where something is missing, stale or not finite it holds, and says why. A human who drives goes
+through the same tick, and is held off from obstacles by the same rules.
 """
 
 from __future__ import annotations
@@ -10,22 +11,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ddiffpg import handoff
 from ddiffpg.actuation import AT_REST, Moment, actuation_of
 from ddiffpg.decision import (
     ARRIVED,
     DRIVE,
+    FAULT,
     HOLD,
     NO_WAY,
     OFF,
+    POLICY,
+    TELEOP,
     ControllerConfig,
     Decision,
     Operator,
     WayStatus,
 )
+from ddiffpg.handoff import Hand, HandoffConfig, Heard
+from ddiffpg.intent import Intent, IntentTracker
+from ddiffpg.latency import Stopwatch
 from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe, path_body, velocity_of
 from ddiffpg.obstacles import Approach, Obstacles
@@ -33,21 +42,7 @@ from ddiffpg.policy import UNCONDITIONAL, Policy
 from ddiffpg.replan import Chances, Patience, Replanner
 from ddiffpg.safety import Braking, Command, Scene, age_problem
 
-__all__ = ["Controller", "ControllerConfig", "Decision", "Operator", "WayStatus"]
-
-
-class Stopwatch:
-    """Seconds that each stage of a tick took; ``clock`` gives seconds."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._last = clock()
-        self.seconds: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = self._clock()
-        self.seconds[stage] = now - self._last
-        self._last = now
+__all__ = ["Controller", "ControllerConfig", "Decision", "HandoffConfig", "Operator", "WayStatus"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +58,24 @@ class _View:
     free: frozenset[int]
 
 
+@dataclass(frozen=True, eq=False)
+class _Tick:
+    """One tick at ``now`` (s), ``elapsed`` s after the last: the operator as heard, who is in command then."""
+
+    now: float
+    elapsed: float
+    heard: Heard
+    hand: Hand
+    watch: Stopwatch
+
+    @property
+    def operator(self) -> Operator:
+        return self.heard.operator
+
+
 class Controller:
-    """Drives by ``policy``. ``rng`` makes the policy's noise, ``clock`` (s) only times the stages.
+    """Drives by ``policy``, or as a human says. ``rng`` makes the policy's noise, ``clock`` (s) only times the stages.
+    ``hand`` is who is in command.
 
     Raises ContractError where the policy is none that this controller can stop or find ways for.
     """
@@ -75,9 +86,11 @@ class Controller:
         config: ControllerConfig,
         rng: np.random.Generator,
         clock: Callable[[], float] = time.perf_counter,
+        rules: HandoffConfig | None = None,
     ) -> None:
         contract = policy.contract
-        self.policy, self.config = policy, config
+        self.policy, self.config, self.rules = policy, config, rules or HandoffConfig()
+        self.hand = handoff.begin(self.rules)
         self.radius = max(config.radius, contract.robot_radius)
         self._rng, self._clock = rng, clock
         self._actuation = actuation_of(contract, config)
@@ -95,8 +108,10 @@ class Controller:
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
         scale = self._ways.roadmap.scale  # small ways end in a small place; of large ones one may be far beside the end
         self._near, self._past = config.arrive_radius * min(1.0, scale), config.arrive_radius * scale
+        self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
+        self._intent: Intent | None = None
         self._last: float | None = None
-        self._held = False
+        self._held = self._moving = False
 
     def tick(self, now: float, state: RobotState | None, obstacles: Obstacles | None, command: Operator) -> Decision:
         """Decide what to send at ``now`` (s, the clock of all stamps).
@@ -105,18 +120,32 @@ class Controller:
         """
         watch = Stopwatch(self._clock)
         elapsed, fault = self._advance(now)
+        heard = self._hear(now, command)
+        self.hand = handoff.step(self.hand, heard, self.rules)
+        tick = _Tick(now, elapsed, heard, handoff.seen(self.hand, command), watch)
         fault = fault or self._input_fault(now, state, obstacles, command)
-        if fault or state is None:
-            return self._hold(now, command, fault or "no state", elapsed, watch)
+        if tick.hand.source == FAULT or fault or state is None:
+            return self._hold(tick, fault or "no state")
         obstacles = obstacles and obstacles.of(len(self._path_columns))
         observation = observe(self.policy.contract, state)
         fault = self._state_fault(observation, state)
         watch.lap("observe")
         if fault:
-            return self._hold(now, command, fault, elapsed, watch)
+            return self._hold(tick, fault)
         view = self._look(now, observation, state, obstacles)
         watch.lap("ways")
-        return self._decide(now, view, obstacles, command, elapsed, watch)
+        return self._decide(tick, view, obstacles)
+
+    def trip(self, reason: str, now: float) -> None:
+        """Stop for a ``reason``, until re-armed."""
+        self.hand = handoff.trip(self.hand, reason, now)
+
+    def refusal(self, request: str, now: float, command: Operator) -> str | None:
+        """Why a request would not be met at ``now`` (s), or None."""
+        return handoff.refusal(self.hand, request, self._hear(now, command), self.rules)
+
+    def _hear(self, now: float, command: Operator) -> Heard:
+        return handoff.hear(now, command, self.rules, self._actuation.teleop_size, self.config.future_tolerance)
 
     def _advance(self, now: float) -> tuple[float, str | None]:
         """Seconds since the last tick as far as the rates may count them, and what is wrong with the clock."""
@@ -159,36 +188,67 @@ class Controller:
         velocity = getattr(state, self._velocity_of)[: len(position)]
         return _View(state, observation, position, velocity, ways, free)
 
-    def _decide(
-        self, now: float, view: _View, obstacles: Obstacles | None, command: Operator, elapsed: float, watch: Stopwatch
-    ) -> Decision:
+    def _decide(self, tick: _Tick, view: _View, obstacles: Obstacles | None) -> Decision:
         """What to do when everything that is needed is there."""
-        wanted = self._nothing
-        state, mode, reason = self._choose(view, command)
-        if state == DRIVE and mode is not None:
-            wanted = self._ask(view.observation, mode)
-            if not np.isfinite(wanted).all():
-                return self._hold(now, command, f"the policy gave {wanted.tolist()}", elapsed, watch)
-        watch.lap("policy")
-        moment = Moment(view.state, view.velocity, elapsed, self._scenes(view, obstacles))
-        sent = self._actuation.drive(wanted, moment) if state == DRIVE else self._actuation.rest(moment)
+        state, mode, reason = self._choose(view, tick)
+        wanted = self._wanted(state, mode, view, tick)
+        if state == DRIVE and not np.isfinite(wanted).all():
+            return self._hold(tick, f"the policy gave {wanted.tolist()}")
+        tick.watch.lap("policy")
+        sent = self._send(state, wanted, tick, view, obstacles)
         self._held = state == DRIVE and self._actuation.held(sent, wanted)
+        self._moving = state in (DRIVE, TELEOP)
         status = tuple(WayStatus(w.id, w.id in view.free, w.clearance, w.length) for w in view.ways)
         chosen = next((w for w in view.ways if w.id == mode), None)
         corridor = np.empty((0, len(view.position))) if chosen is None else self._ways.corridor(chosen, view.position)
-        watch.lap("safety")
+        tick.watch.lap("safety")
         return Decision(
-            now, state, reason, mode, *_copies(sent, wanted), sent.limited_by, status, corridor, watch.seconds
+            tick.now,
+            state,
+            reason,
+            mode,
+            *_copies(sent, wanted),
+            sent.limited_by,
+            status,
+            corridor,
+            **self._said(tick),
         )
 
-    def _choose(self, view: _View, command: Operator) -> tuple[str, int | None, str]:
+    def _wanted(self, state: str, mode: int | None, view: _View, tick: _Tick) -> np.ndarray:
+        """What the policy or the human asks for, ``[A]``; NaN where neither is asked."""
+        if state == DRIVE and mode is not None:
+            return self._ask(view.observation, mode)
+        if state != TELEOP:
+            return self._nothing
+        return np.array(tick.heard.human.wanted or np.zeros(len(self._nothing)), float)
+
+    def _send(self, state: str, wanted: np.ndarray, tick: _Tick, view: _View, obstacles: Obstacles | None) -> Command:
+        """The command, led over from the last one while command is handed over. Coming to rest needs none of that."""
+        portion = handoff.portion(tick.hand, tick.now, tick.elapsed, self.rules) if tick.hand.blending else None
+        moment = Moment(view.state, view.velocity, tick.elapsed, self._scenes(view, obstacles), portion)
+        moves = state == DRIVE or (state == TELEOP and wanted.any())
+        sent = self._actuation.drive(wanted, moment) if moves else self._actuation.rest(moment)
+        there = not {"blend", "slew"} & set(sent.limited_by)
+        self.hand = handoff.settle(self.hand, tick.now, tick.elapsed, there, self.rules, self._actuation.swing)
+        return sent
+
+    def _choose(self, view: _View, tick: _Tick) -> tuple[str, int | None, str]:
         """State, mode and reason."""
-        present = self._replanner.present if command.mode == UNCONDITIONAL else command.mode
-        if not command.enabled:
-            return OFF, None, "not enabled"
+        hand, forced = tick.hand, tick.operator.mode
+        if hand.source == TELEOP:
+            self._by_hand.add(view.position)
+            self._intent = self._by_hand.intent()
+            return TELEOP, None, hand.reason
+        if hand.source != POLICY:
+            return hand.source, None, hand.reason
+        if self._by_hand.begun:
+            self._by_hand.forget()
+            if self._intent is not None:
+                self._replanner.take_up(self._intent, view.free)
+        present = self._replanner.present if forced == UNCONDITIONAL else forced
         if present is not None and self._arrived(present, view):
             return ARRIVED, present, f"at the end of mode {present}"
-        choice = self._replanner.choose(view.ways, view.free, command.mode)
+        choice = self._replanner.choose(view.ways, view.free, forced)
         if choice.mode is None:
             return NO_WAY, None, choice.reason
         if self._arrived(choice.mode, view):
@@ -229,22 +289,42 @@ class Controller:
         firm, top = self._braking[0], self._actuation.top_speed(view.velocity)
         return firm.stop_distance + top * firm.reaction_time + top * top / (2 * firm.deceleration)
 
-    def _hold(self, now: float, command: Operator, reason: str, elapsed: float, watch: Stopwatch) -> Decision:
+    def _hold(self, tick: _Tick, reason: str) -> Decision:
         """Stop at the emergency rate: what is needed to do better is not there."""
-        sent = self._actuation.stop(elapsed)
-        self._held = False
+        sent = self._actuation.stop(tick.elapsed)
+        if self.rules.latch_holds and self._moving and tick.hand.source in (POLICY, TELEOP):
+            self.trip(reason, tick.now)
+            tick = replace(tick, hand=self.hand)
+        self._held = self._moving = False
         ways = tuple(WayStatus(i, False, math.nan, math.nan) for i in self.policy.contract.mode_ids)
-        watch.lap("safety")
+        tick.watch.lap("safety")
         return Decision(
-            now,
-            HOLD if command.enabled else OFF,
-            reason if command.enabled else f"not enabled ({reason})",
-            self._replanner.present if command.enabled else None,
+            tick.now,
+            *_standing(tick.hand, reason),
+            self._replanner.present if tick.hand.source == POLICY else None,
             *_copies(sent, self._nothing),
             sent.limited_by,
             ways,
-            stage_seconds=watch.seconds,
+            **self._said(tick),
         )
+
+    def _said(self, tick: _Tick) -> dict[str, Any]:
+        """What a decision says of who is in command, and how long its stages took."""
+        return {
+            "stage_seconds": tick.watch.seconds,
+            "in_command": tick.hand.state,
+            "source": tick.hand.source,
+            "command_reason": tick.hand.reason,
+            "blend": handoff.share(tick.hand, tick.now, tick.elapsed, self.rules),
+            "intent": self._intent,
+        }
+
+
+def _standing(hand: Hand, reason: str) -> tuple[str, str]:
+    """State and reason of a robot that must stop for a ``reason``."""
+    if hand.source == FAULT:
+        return FAULT, hand.reason
+    return (OFF, f"{hand.reason} ({reason})") if hand.source == OFF else (HOLD, reason)
 
 
 def _copies(sent: Command, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import time
 import traceback
@@ -17,10 +18,13 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
-from ddiffpg import inputs_node, outputs_node
+from ddiffpg import inputs_node, operator_node, outputs_node
 from ddiffpg.controller import Controller
-from ddiffpg.decision import ControllerConfig, Operator
+from ddiffpg.decision import E_STOP, FAULT, ControllerConfig, Operator
+from ddiffpg.handoff import HandoffConfig
 from ddiffpg.inputs_node import Inputs
+from ddiffpg.observation import RobotState
+from ddiffpg.operator_node import HumanInputs, Requests
 from ddiffpg.outputs_node import Command, Report
 from ddiffpg.parameters import ParameterError, build, describe
 from ddiffpg.parameters_node import Parameters, ParameterSpec, specs_of
@@ -44,9 +48,12 @@ PARAMETERS = (
     ),
     *inputs_node.PARAMETERS,
     *outputs_node.PARAMETERS,
+    *operator_node.PARAMETERS,
     *specs_of(ControllerConfig, fixed="active"),
+    *specs_of(HandoffConfig, fixed="active"),
 )
 CONFIG_NAMES = tuple(p.name for p in describe(ControllerConfig))
+RULE_NAMES = tuple(p.name for p in describe(HandoffConfig))
 SUCCESS, FAILURE, ERROR = (getattr(TransitionCallbackReturn, name) for name in ("SUCCESS", "FAILURE", "ERROR"))
 
 
@@ -59,16 +66,19 @@ class ControllerNode(LifecycleNode):
         self._policy: Policy | None = None
         self._controller: Controller | None = None
         self._inputs: Inputs | None = None
+        self._human: HumanInputs | None = None
         self._command: Command | None = None
         self._report: Report | None = None
         self._control_timer: Any = None
         self._diagnostic_timer: Any = None
         self._enabled = True
+        self._latched: str | None = None  # outlives the controller: a fault is left by re-arming only
         self._fault: str | None = None
         self._exit: int | None = None
         self._settings = Parameters(self, PARAMETERS, self._frozen, self._veto)
         self.executor_name: str = self._settings["executor"]
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self._requests = Requests(self, self._refusal)
 
     # ---- what run() asks of a node -----------------------------------------------------------------
 
@@ -107,7 +117,9 @@ class ControllerNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._policy is not None
-        self._make_controller(self._policy)
+        controller = self._make_controller(self._policy)
+        if self._latched is not None:
+            controller.trip(self._latched, self._now())
         self._enabled, self._fault = True, None
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not look at it between ticks
@@ -152,6 +164,7 @@ class ControllerNode(LifecycleNode):
         self._make_controller(policy)
         policy.warm_up()
         self._inputs = Inputs(self, contract, s, self._now)
+        self._human = HumanInputs(self, contract, s, self._now, lambda: self._requests.add(E_STOP))
         self._command = Command(self, contract, s)
         self._report = Report(self, contract, s, self._period)
         self._diagnostic_timer = self.create_timer(1.0, self._report.diagnose)
@@ -159,10 +172,13 @@ class ControllerNode(LifecycleNode):
             f"{s['policy']}: task {contract.task}, modes {list(contract.mode_ids)}, {1.0 / self._period:g} Hz"
         )
 
-    def _make_controller(self, policy: Policy) -> None:
+    def _make_controller(self, policy: Policy) -> Controller:
         """A controller that remembers nothing of an earlier drive."""
         config = build(ControllerConfig, self._settings.values(CONFIG_NAMES))
-        self._controller = Controller(policy, config, np.random.default_rng(self._settings["seed"]))
+        rules = build(HandoffConfig, self._settings.values(RULE_NAMES))
+        noise = np.random.default_rng(self._settings["seed"])
+        self._controller = Controller(policy, config, noise, rules=rules)
+        return self._controller
 
     def _stop(self) -> None:
         """No more ticks, and a last command to stand still that the robot has received."""
@@ -181,10 +197,10 @@ class ControllerNode(LifecycleNode):
     def _take_down(self) -> None:
         if self._diagnostic_timer is not None:
             self.destroy_timer(self._diagnostic_timer)
-        for part in (self._inputs, self._command, self._report):
+        for part in (self._inputs, self._human, self._command, self._report):
             if part is not None:
                 part.close()
-        self._diagnostic_timer = self._inputs = self._command = self._report = None
+        self._diagnostic_timer = self._inputs = self._human = self._command = self._report = None
         self._controller = self._policy = None
 
     # ---- the control loop --------------------------------------------------------------------------
@@ -198,18 +214,19 @@ class ControllerNode(LifecycleNode):
             self.trigger_deactivate()
 
     def _step(self) -> None:
-        assert self._controller and self._inputs and self._command and self._report
+        assert self._controller and self._inputs and self._human and self._command and self._report
         started, now = time.perf_counter(), self._now()
         state, obstacles = self._inputs.state(), self._inputs.obstacles(now)
         read = time.perf_counter()
-        operator = Operator(mode=self._settings["mode"], enabled=self._enabled)
+        operator = self._operator(state, self._requests.take())
         decision = self._controller.tick(now, state, obstacles, operator)
         decided = time.perf_counter()
         self._command.send(decision.sent, state)
         sent = time.perf_counter()
+        self._latched = decision.command_reason if decision.source == FAULT else None
         more = {
             "now": f"{now:.6f}",
-            **{f"{name}_asked": value for name, value in asdict(operator).items()},
+            **{f"{name}_asked": json.dumps(value) for name, value in asdict(operator).items()},
             "stamps": ",".join(f"{name}:{stamp:.6f}" for name, stamp in self._inputs.stamps.items()),
             "scan_at": ",".join(f"{value:.6f}" for value in self._inputs.scan_at or ()),
             "ticks": self._report.deadlines.ticks,
@@ -218,11 +235,15 @@ class ControllerNode(LifecycleNode):
             "obstacle_messages": self._inputs.obstacle_messages,
             "tick_ms": f"{(sent - started) * 1e3:.3f}",
         }
-        self._report.decision(decision, self._inputs.shapes, self._inputs.faults, more)
+        self._report.decision(decision, self._inputs.shapes, (*self._inputs.faults, *self._human.faults), more)
         ended = time.perf_counter()
         times = {"read": read - started, **decision.stage_seconds, "tick": decided - read}
         self._report.times.add({**times, "send": sent - decided, "report": ended - sent, "all": ended - started})
         self._report.deadlines.tick(started, ended)
+
+    def _operator(self, state: RobotState | None, requests: tuple[str, ...] = ()) -> Operator:
+        assert self._human
+        return self._human.operator(state, self._settings["mode"], self._enabled, requests)
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
@@ -234,6 +255,12 @@ class ControllerNode(LifecycleNode):
         response.success, response.message = True, "enabled" if request.data else "off"
         return response
 
+    def _refusal(self, request: str) -> str | None:
+        """Why a request is not met, or None. An e-stop is kept until there is somebody to stop."""
+        if self._control_timer is None or self._controller is None:
+            return None if request == E_STOP else "not active"
+        return self._controller.refusal(request, self._now(), self._operator(None))
+
     def _frozen(self, fixed: str) -> bool:
         return self._control_timer is not None or (fixed == "configured" and self._policy is not None)
 
@@ -242,6 +269,8 @@ class ControllerNode(LifecycleNode):
         try:
             self._check_mode(values["mode"])
             build(ControllerConfig, {name: values[name] for name in CONFIG_NAMES})
+            build(HandoffConfig, {name: values[name] for name in RULE_NAMES})
+            operator_node.check_settings(values)
         except ValueError as error:
             return str(error)
         return None

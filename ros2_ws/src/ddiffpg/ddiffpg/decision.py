@@ -7,23 +7,52 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ddiffpg.intent import Intent
 from ddiffpg.parameters import ParameterError, check, parameter
 
-# States of the controller. Only DRIVE follows the policy; in all others the command goes to zero.
-OFF = "OFF"  # the operator has not enabled it
+# States of the controller. DRIVE follows the policy, TELEOP a human; in all others the command goes to zero.
+OFF = "OFF"  # the operator has not enabled or engaged it
 HOLD = "HOLD"  # something that it needs is missing, stale or not finite: stops at the emergency rate
 NO_WAY = "NO_WAY"  # no way is free, or not the one that was asked for; goes on by itself when one opens
 DRIVE = "DRIVE"
 ARRIVED = "ARRIVED"
-STATES = (OFF, HOLD, NO_WAY, DRIVE, ARRIVED)
+TELEOP = "TELEOP"
+FAULT = "FAULT"  # stops at the emergency rate and stays so until it is re-armed
+STATES = (OFF, HOLD, NO_WAY, DRIVE, ARRIVED, TELEOP, FAULT)
+
+POLICY = "POLICY"  # who is in command, if it is the policy; handoff.py has the others
+ENGAGE, RELEASE, E_STOP, REARM = REQUESTS = ("engage", "release", "e_stop", "rearm")
+
+
+@dataclass(frozen=True)
+class Teleop:
+    """What a human wants the robot to do, said at ``stamp`` (s): ``command [A]`` is an action in the contract's
+    units, a ``base_velocity`` in the odometry frame."""
+
+    stamp: float
+    command: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Operator:
-    """What a human wants. ``mode`` is the id of the only mode to use, or -1: choose by itself."""
+    """What a human wants. ``mode`` is the id of the only mode to use, or -1: choose by itself.
+
+    ``enabled`` False: nothing moves, whoever is in command. ``teleop`` is the last command given by hand;
+    ``deadman`` when the dead man's switch was last heard of as pressed (s), None once it is let go. ``e_stop``: it
+    is pressed. ``requests`` are those of REQUESTS that came since the last tick; ValueError for any other.
+    """
 
     mode: int = -1
     enabled: bool = True
+    teleop: Teleop | None = None
+    deadman: float | None = None
+    e_stop: bool = False
+    requests: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for request in self.requests:
+            if request not in REQUESTS:
+                raise ValueError(f"request '{request}' is none of {', '.join(REQUESTS)}")
 
 
 @dataclass(frozen=True)
@@ -46,14 +75,18 @@ class WayStatus:
 class Decision:
     """What one tick decided, and why. ``sent`` is what goes to the robot.
 
-    ``action [A]`` and ``wanted [A]`` are in the contract's units; ``wanted`` is what the policy asked
-    for, NaN where it was not asked, ``action`` what is left of it: it is always finite. A
+    ``action [A]`` and ``wanted [A]`` are in the contract's units; ``wanted`` is what the policy or the human
+    asked for, NaN where neither was asked, ``action`` what is left of it: it is always finite. A
     ``base_velocity`` action is in the odometry frame. ``sent [A]`` is the action, but the joints'
     positions for a ``joint_position_delta``, and None there as long as nothing may be sent.
-    ``limited_by`` names each safety rule that made it less: "limits", "speed", "slew", "approach",
+    ``limited_by`` names each safety rule that made it less: "limits", "speed", "blend", "slew", "approach",
     "emergency", "joint limits". ``mode`` is the chosen mode's id, None where there is none. ``corridor
     [P, D]`` (m) is the chosen way from the robot to its end, empty where there is none.
     ``stage_seconds`` is what each stage took.
+
+    ``in_command`` is one of ``handoff.COMMANDS``, and ``command_reason`` why; while that is BLEND, ``source`` says
+    who comes into command and ``blend`` (0..1) how far it has. ``intent`` is what the last drive by hand
+    says of modes, None where there was none.
     """
 
     now: float
@@ -67,6 +100,11 @@ class Decision:
     ways: tuple[WayStatus, ...] = ()
     corridor: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    in_command: str = POLICY
+    source: str = POLICY
+    command_reason: str = ""
+    blend: float = 1.0
+    intent: Intent | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +136,15 @@ class ControllerConfig:
     )
     max_joint_speed: float = parameter(
         100.0, "rad/s or m/s", 0.0, 100.0, "change of joint positions that are sent; the contract's limits stay"
+    )
+    transition_acceleration: float = parameter(
+        2.0, "m/s^2", 0.01, 1000.0, "change of a base velocity while command is handed over, if lower than the others"
+    )
+    transition_effort_rate: float = parameter(
+        1e6, "N m/s or N/s", 0.01, 1e6, "change of an effort while command is handed over, if lower"
+    )
+    transition_joint_acceleration: float = parameter(
+        10.0, "rad/s^2 or m/s^2", 0.01, 1e6, "change of a joint's speed while command is handed over"
     )
     stop_margin: float = parameter(0.05, "m", 0.0, 10.0, "distance from obstacles below which none is approached")
     reaction_time: float = parameter(0.3, "s", 0.0, 10.0, "braking is that early: two to three times the robot's delay")

@@ -19,7 +19,7 @@ from visualization_msgs.msg import MarkerArray
 from ddiffpg import markers_node as markers
 from ddiffpg import messages_node as messages
 from ddiffpg.contract import Contract, ContractError
-from ddiffpg.decision import ARRIVED, DRIVE, OFF, Decision
+from ddiffpg.decision import ARRIVED, DRIVE, FAULT, OFF, TELEOP, Decision
 from ddiffpg.latency import Deadlines, StageTimes
 from ddiffpg.marker_obstacles import MarkerObstacle
 from ddiffpg.observation import RobotState, rotation
@@ -145,7 +145,8 @@ class Report:
         """Say what one tick decided. ``faults`` are the inputs' own, ``more`` goes into the status as it is."""
         self._last = decision
         mode = -1 if decision.mode is None else decision.mode
-        level = "ok" if decision.state in (DRIVE, ARRIVED, OFF) and not faults else "warn"
+        level = "ok" if decision.state in (DRIVE, ARRIVED, OFF, TELEOP) and not faults else "warn"
+        level = "error" if decision.state == FAULT else level
         text = "; ".join((f"{decision.state}: {decision.reason}", *faults))
         values = {**_values(decision), "faults": "; ".join(faults), **more}
         self._status.publish(messages.status(self._name, level, text, values))
@@ -221,6 +222,20 @@ def _values(decision: Decision) -> dict[str, object]:
         "clearance_m": ",".join(f"{way.id}:{way.clearance:.3f}" for way in decision.ways),
         "to_go_m": f"{to_go:.3f}",
         "length_m": ",".join(f"{way.id}:{way.length:.2f}" for way in decision.ways),
+        **_command_values(decision),
+    }
+
+
+def _command_values(decision: Decision) -> dict[str, object]:
+    """Who is in command and why; the mode that a human began, as far as that is known."""
+    intent = decision.intent
+    return {
+        "in_command": decision.in_command,
+        "source": decision.source,
+        "command_reason": decision.command_reason,
+        "blend": f"{decision.blend:.2f}",
+        "intent": "" if intent is None or intent.mode is None else intent.mode,
+        "intent_confidence": "" if intent is None else f"{intent.confidence:.2f}",
     }
 
 

@@ -1,7 +1,8 @@
 """Which way to take. The chosen one is kept until it is blocked or another is asked for.
 
 A blocked way is left at once. One that was blocked is taken again only after it has been free, with
-room to spare, for a while: so the robot does not waver between two ways.
+room to spare, for a while: so the robot does not waver between two ways. Where a human has driven, the
+mode that was begun takes the place of the chosen one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ddiffpg.intent import Intent
 from ddiffpg.modes import Way
 
 CHOOSE = -1  # as a forced mode: choose by itself
@@ -50,6 +52,7 @@ class Replanner:
         self._open_since: dict[int, float | None] = {}  # of the blocked ones: since when free again, None if not
         self._given_up: dict[int, float] = {}  # until when
         self._held_since: float | None = None
+        self._by_hand = ""  # what a drive by hand says of the present mode
         self.present: int | None = None
 
     def forget_times(self) -> None:
@@ -63,19 +66,33 @@ class Replanner:
         self._give_up_if_stuck(now, held)
         return frozenset(way.id for way in ways if self._is_open(way, now))
 
+    def take_up(self, intent: Intent, free: frozenset[int]) -> None:
+        """A human has driven: go on in the mode that was begun if it is ``free``, else in the best that is.
+
+        Where it is not clear which was begun, the mode that drove before stays if it may be the one.
+        """
+        if intent.mode is not None:
+            self.present = intent.mode if intent.mode in free else None
+        elif self.present not in intent.possible:
+            self.present = None
+        lost = intent.mode is not None and self.present is None
+        self._by_hand = f"; {intent.reason}" + (" and is not free" if lost else "")
+
     def choose(self, ways: Iterable[Way], free: frozenset[int], forced: int = CHOOSE) -> Choice:
         """The mode to follow now. ``forced`` is the id of the only one allowed, or -1."""
         before = self.present
         if forced != CHOOSE:
-            self.present = forced if forced in free else None
+            self.present, self._by_hand = forced if forced in free else None, ""
             return Choice(self.present, f"mode {forced} is asked for" + ("" if forced in free else " and not free"))
         if before in free:
-            return Choice(before, f"mode {before} is still free")
+            return Choice(before, f"mode {before} is still free{self._by_hand}")
+        if before is not None:
+            self._by_hand = ""
         best = min((way for way in ways if way.id in free), key=self._cost, default=None)
         self.present = None if best is None else best.id
         if best is None:
-            return Choice(None, "no way is free")
-        shortest = f"mode {best.id} is the best free way ({best.length:.1f} m)"
+            return Choice(None, f"no way is free{self._by_hand}")
+        shortest = f"mode {best.id} is the best free way ({best.length:.1f} m){self._by_hand}"
         return Choice(best.id, shortest if before is None else f"mode {before} is blocked, {shortest}")
 
     def _cost(self, way: Way) -> float:

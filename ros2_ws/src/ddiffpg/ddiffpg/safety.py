@@ -142,23 +142,36 @@ class Command:
     sent: np.ndarray | None
 
 
+def led_over(previous: np.ndarray, target: np.ndarray, portion: float) -> np.ndarray:
+    """The ``portion`` (0..1) of the way from ``previous [A]`` to ``target [A]``."""
+    return target if portion >= 1.0 else previous + portion * (target - previous)
+
+
 def restrain(
-    wanted: np.ndarray, previous: np.ndarray, elapsed: float, limits: Limits, scenes: Sequence[Scene] = ()
+    wanted: np.ndarray,
+    previous: np.ndarray,
+    elapsed: float,
+    limits: Limits,
+    scenes: Sequence[Scene] = (),
+    portion: float = 1.0,
 ) -> Command:
     """What may be sent of ``wanted [A]`` when ``previous [A]`` (within the limits) was sent ``elapsed`` s ago.
 
     The result is within the limits; it differs from ``previous`` by at most ``max_acceleration *
-    elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``.
+    elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``. It goes no
+    farther than the ``portion`` (0..1) of the way from ``previous`` to ``wanted``.
     """
     cut = within_limits(wanted, limits.low, limits.high)
-    target = within_speed(cut, limits)
+    fast = within_speed(cut, limits)
+    target = led_over(previous, fast, portion)
     eased = slew(previous, target, limits.max_acceleration * elapsed)
     velocity = eased[list(limits.linear)]
     scale = min((approach_scale(velocity, seen, braking) for seen, braking in scenes), default=1.0)
     action = slew(previous, eased * scale, limits.emergency_deceleration * elapsed) if scale < 1.0 else eased
     rules = {
         "limits": not np.array_equal(cut, wanted),
-        "speed": target is not cut,
+        "speed": fast is not cut,
+        "blend": not np.array_equal(target, fast),
         "slew": eased is not target,
         "approach": scale < 1.0,
         "emergency": scale < 1.0 and not np.array_equal(action, eased * scale),
