@@ -135,7 +135,7 @@ class Map:
         m, at = len(self.center), self.places(ways)
         row = np.broadcast_to(np.arange(len(ways))[:, None], at.shape)[at >= 0]
         by = csr_matrix((np.ones(len(row), bool), (row, at[at >= 0])), shape=(len(ways), m))
-        joined = csr_matrix((np.ones(len(self.step), bool), tuple(self.step.T)), shape=(m, m)) + identity(m, bool)
+        joined = csr_matrix((np.ones(len(self.step), bool), tuple(self.step.T)), shape=(m, m)) + identity(m, "bool")
         for _ in range(round(reach / self.edge)):
             by = csr_matrix(by @ joined)
         return np.asarray(by.sum(0)).ravel()
