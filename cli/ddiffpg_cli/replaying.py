@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ddiffpg.controller import Controller
-from ddiffpg.decision import ControllerConfig, Decision, Operator, Teleop
+from ddiffpg.decision import ControllerConfig, Decision, Operator
 from ddiffpg.handoff import HandoffConfig
 from ddiffpg.parameters import build, describe
 from ddiffpg.policy import Policy
@@ -107,7 +106,7 @@ def check(recording: Recording, controller: str, policy: Policy) -> None:
     """RecordingFault where the recording is of another policy, or holds no commands although some were sent."""
     ticks = (status for status in statuses(recording, controller) if status.is_tick)
     status = next(ticks)
-    missing = [key for key in (*NEEDED, *(f"{f.name}_asked" for f in fields(Operator))) if key not in status.values]
+    missing = [key for key in (*NEEDED, *Operator().said()) if key not in status.values]
     if missing:
         raise RecordingFault(
             f"{recording.name}: the status of {controller} lacks {', '.join(missing)}: "
@@ -196,7 +195,7 @@ class Replay:
         gaps = [*self._lost_ticks(status), *inputs.advance(status)]
         assert self._controller is not None
         runs_in = now - self._began < RUN_IN
-        operator = _operator(status)
+        operator = Operator.read(status.values)
         if runs_in and status.number("mode") in self._policy.contract.mode_ids:
             operator = replace(operator, mode=int(status.number("mode")))  # it remembers it from before
         decision = self._controller.tick(now, inputs.inputs.state(), inputs.inputs.obstacles(now), operator)
@@ -240,12 +239,3 @@ class Replay:
         self._ticks = ticks + 1
         lost = 0 if expected is None else ticks - expected
         return [f"{lost:.0f} decisions before this one were not recorded"] if lost > 0 else []
-
-
-def _operator(status: Status) -> Operator:
-    """What the operator asked for, from the status' keys NAME_asked, which are JSON."""
-    values: dict[str, Any] = {f.name: json.loads(status.values[f"{f.name}_asked"]) for f in fields(Operator)}
-    if values["teleop"] is not None:
-        values["teleop"] = Teleop(values["teleop"]["stamp"], tuple(values["teleop"]["command"]))
-    values["requests"] = tuple(values["requests"])
-    return Operator(**values)

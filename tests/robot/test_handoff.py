@@ -312,3 +312,11 @@ def test_faults_are_left_by_re_arming_only_and_the_policy_comes_only_when_asked(
         if hand.source == TELEOP:
             fresh = [age for age in (teleop and teleop[0], deadman) if age is not None and -0.1 <= age < 0.5 + 1e-6]
             assert fresh, "nobody drives without a human"
+
+
+def test_what_the_status_says_of_an_operator_can_be_read_back():
+    driven = Operator(3, False, Teleop(12.345678901234, (0.1, -1e-7)), 12.3, True, (ENGAGE, REARM))
+    for operator in (Operator(), driven):
+        assert Operator.read({"state": "TELEOP", **operator.said()}) == operator
+    with pytest.raises(KeyError, match="e_stop_asked"):
+        Operator.read({key: value for key, value in driven.said().items() if key != "e_stop_asked"})

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -226,7 +224,7 @@ class ControllerNode(LifecycleNode):
         self._latched = decision.command_reason if decision.source == FAULT else None
         more = {
             "now": f"{now:.6f}",
-            **{f"{name}_asked": json.dumps(value) for name, value in asdict(operator).items()},
+            **operator.said(),
             "stamps": ",".join(f"{name}:{stamp:.6f}" for name, stamp in self._inputs.stamps.items()),
             "scan_at": ",".join(f"{value:.6f}" for value in self._inputs.scan_at or ()),
             "ticks": self._report.deadlines.ticks,

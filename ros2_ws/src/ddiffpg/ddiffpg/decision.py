@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +55,19 @@ class Operator:
         for request in self.requests:
             if request not in REQUESTS:
                 raise ValueError(f"request '{request}' is none of {', '.join(REQUESTS)}")
+
+    def said(self) -> dict[str, str]:
+        """Each field as JSON, by its name and ``_asked``: what the status says of the operator."""
+        return {f"{name}_asked": json.dumps(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def read(cls, status: Mapping[str, str]) -> Operator:
+        """Back from :meth:`said`, among other keys. KeyError where one is missing, ValueError where it is no JSON."""
+        plain: dict[str, Any] = {f.name: json.loads(status[f"{f.name}_asked"]) for f in fields(cls)}
+        if plain["teleop"] is not None:
+            plain["teleop"] = Teleop(plain["teleop"]["stamp"], tuple(plain["teleop"]["command"]))
+        plain["requests"] = tuple(plain["requests"])
+        return cls(**plain)
 
 
 @dataclass(frozen=True)
