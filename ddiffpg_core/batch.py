@@ -81,6 +81,14 @@ class Sampler:
         """How many of a mode's ``b`` rows are of its own successes."""
         return int(b * self.shares.own_share)
 
+    def _others_from(self, b: int) -> int:
+        """The first of a mode's ``b`` rows that is of other modes; those before, up to home, are of anything."""
+        return int(b * (self.shares.own_share + self.shares.any_share))
+
+    def _anything(self) -> np.ndarray:
+        """Slots of all that has ended but other ways' exploitation ``[N]``."""
+        return np.flatnonzero(self.replay.live & (self.replay.explorer | ~self.replay.success))
+
     @property
     def _strays(self) -> int:
         """The first group with rows whose improvement starts from the actor's own action."""
@@ -132,12 +140,11 @@ class Sampler:
 
     def _mode_slots(self, mode_id: int, b: int, rng: np.random.Generator) -> np.ndarray:
         """A mode's own successes, then anything but other ways' exploitation, then other modes' successes."""
-        replay, shares = self.replay, self.shares
+        replay = self.replay
         success = replay.live & replay.success
         own = np.flatnonzero(success & (replay.mode == mode_id))
         other = np.flatnonzero(success & (replay.mode != mode_id))
-        anything = np.flatnonzero(replay.live & (replay.explorer | ~replay.success))
-        first, second = self._home(b), int(b * (shares.own_share + shares.any_share))
+        anything, first, second = self._anything(), self._home(b), self._others_from(b)
         slots = self._successes(own if len(own) else np.flatnonzero(success), b, rng)
         if len(anything):
             slots[first:second] = rng.choice(anything, second - first)
@@ -163,12 +170,13 @@ class Sampler:
 
     def _that_led_on(self, rows: Rows, mode_ids: np.ndarray, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
         """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), and which."""
+        chosen, b, config = np.zeros(rows.slot.shape, bool), rows.slot.shape[1], self.guide.config
+        anything = self._anything() if config.ahead else np.zeros(0, int)
+        if not len(anything):
+            return rows, chosen
         slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
-        chosen, b, config = np.zeros(slots.shape, bool), slots.shape[1], self.guide.config
-        anything = np.flatnonzero(self.replay.live & (self.replay.explorer | ~self.replay.success))
-        first, second = self._home(b), int(b * (self.shares.own_share + self.shares.any_share))
-        asked = (FINDER, *mode_ids.tolist()) if config.ahead and len(anything) else ()
-        for g, who in enumerate(asked, FIND):
+        first, second = self._home(b), self._others_from(b)
+        for g, who in enumerate((FINDER, *mode_ids.tolist()), FIND):
             columns = slice(first, second if g > FIND else b)
             rivals = rng.choice(anything, (config.rivals, len(range(*columns.indices(b)))))
             at = (rng.random(rivals.shape) * self.replay.length[rivals]).astype(np.int64)
