@@ -53,6 +53,7 @@ class RecorderNode(Node):
         self._end = None if duration is None else time.monotonic() + duration
         self._subscriptions_of: dict[str, tuple[Any, QoSProfile]] = {}
         self._left_out: set[str] = set()
+        self._several = False
         self._client: AsyncParameterClient | None = None
         self.error: RecordingError | None = None
         self.recording = McapRecording(out, limits, {"controller": wanted.controller})
@@ -88,13 +89,21 @@ class RecorderNode(Node):
         if self.error is not None:
             return
         namespace, _, name = self._wanted.controller.rpartition("/")
-        if (name, namespace or "/") in self.get_node_names_and_namespaces():
+        present = self.get_node_names_and_namespaces().count((name, namespace or "/"))
+        self._say_if_several(present)
+        if present:
             self._ask_parameters()
             heard = self.get_subscriber_names_and_types_by_node(name, namespace or "/")
             said = self.get_publisher_names_and_types_by_node(name, namespace or "/")
             for role, topics in (("in", heard), ("out", said)):
                 self._follow(role, (topic for topic, _ in topics))
         self._follow("", self._wanted.more)
+
+    def _say_if_several(self, present: int) -> None:
+        """ROS tells of one node of a name only, and not of which: what another one says would not be recorded."""
+        if present > 1 and not self._several:
+            self._say(f"{present} nodes are named {self._wanted.controller}: what is recorded may be that of another")
+        self._several = present > 1
 
     def _follow(self, role: str, topics: Iterable[str]) -> None:
         for topic in topics:

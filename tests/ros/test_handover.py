@@ -306,9 +306,11 @@ def test_a_stop_asked_for_while_it_is_not_active_counts_once_it_is(controllers, 
     [({"need_deadman": True}, "deadman_button"), ({"blend_time": -1.0}, "blend_time")],
     ids=["no switch", "no time"],
 )
-def test_start_values_that_let_nobody_drive_are_refused(controllers, field_policy, parameters, says):
+def test_start_values_that_let_nobody_drive_are_refused(controllers, observer, field_policy, parameters, says):
     with pytest.raises((ParameterError, ParameterException), match=says):
         controllers.make(policy=str(field_policy), **parameters)
+    names = observer.node.get_node_names_and_namespaces
+    observer.wait("the refused controller leave the graph", lambda: ("controller", "/") not in names())
 
 
 # ---- joints --------------------------------------------------------------------------------------------

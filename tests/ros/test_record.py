@@ -105,14 +105,22 @@ def test_a_disk_that_fills_ends_it_with_1_and_what_was_recorded_is_there(record,
     mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a small disk can only be mounted by root")
+    process = record("--out", str(disk / "s.mcap"))
     try:
-        process = record("--out", str(disk / "s.mcap"))
         assert process.wait(60) == 1, process.output()
         (last,) = [line for line in process.output().splitlines() if "No space left" in line]
         assert "s.mcap" in last and "Traceback" not in process.output()
         assert contents(disk / "s.mcap")["/controller/status"] > 0
     finally:
+        process.end()
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_second_controller_of_that_name_is_said(record, nodes, field_policy, tmp_path):
+    nodes.start("ddiffpg.controller_node", policy=str(field_policy))
+    process = record("--out", str(tmp_path / "s.mcap"), "--duration", "3")
+    assert process.wait(30) == 0, process.output()
+    assert "2 nodes are named /controller" in process.output()
 
 
 def test_nothing_to_record_is_a_failure_and_leaves_no_file(record, tmp_path):

@@ -40,11 +40,14 @@ def said_and_heard(nodes, observer, robot, field_policy) -> dict[str, str]:
     """Type by topic of all that an active controller publishes or listens to."""
     nodes.start("ddiffpg.controller_node", policy=str(field_policy), autostart=True)
     robot.until("DRIVE")
-    topics = [
-        *observer.node.get_publisher_names_and_types_by_node("controller", "/"),
-        *observer.node.get_subscriber_names_and_types_by_node("controller", "/"),
-    ]
-    return {topic: kinds[0] for topic, kinds in topics}
+    said = observer.node.get_publisher_names_and_types_by_node
+    heard = observer.node.get_subscriber_names_and_types_by_node
+
+    def topics() -> dict[str, str]:
+        return {topic: kinds[0] for topic, kinds in (*said("controller", "/"), *heard("controller", "/"))}
+
+    observer.wait("what it says and hears", lambda: {"/controller/markers", "/odom"} <= set(topics()))
+    return topics()
 
 
 def test_rviz_and_foxglove_name_topics_that_there_are(said_and_heard, observer):

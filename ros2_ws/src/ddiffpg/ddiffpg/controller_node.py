@@ -73,7 +73,11 @@ class ControllerNode(LifecycleNode):
         self._latched: str | None = None  # outlives the controller: a fault is left by re-arming only
         self._fault: str | None = None
         self._exit: int | None = None
-        self._settings = Parameters(self, PARAMETERS, self._frozen, self._veto)
+        try:
+            self._settings = Parameters(self, PARAMETERS, self._frozen, self._veto)
+        except Exception:  # a node that refuses its start values leaves the graph: nobody must take it for the real one
+            self.destroy_node()
+            raise
         self.executor_name: str = self._settings["executor"]
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._requests = Requests(self, self._refusal)
@@ -96,6 +100,11 @@ class ControllerNode(LifecycleNode):
             self.trigger_deactivate()
         if self._policy is not None:
             self.trigger_cleanup()
+
+    def destroy_node(self) -> None:
+        """Leave the graph as well: rclpy's lifecycle nodes stay in it while their state machine lives."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
 
     # ---- lifecycle ---------------------------------------------------------------------------------
 
