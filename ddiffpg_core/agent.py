@@ -208,11 +208,13 @@ class DDiffPG(Learner):
         return start
 
     def _within_reach(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:
-        """``better [G, B, A]``, on a mode's own way no farther from what was done than its critic is to be trusted."""
-        reach = self.config.improve.reach
-        near = better.clamp(batch.action - reach, batch.action + reach)
+        """``better [G, B, A]``, on a mode's own way and where a row led on no farther from what was done than its critic
+        is to be trusted."""
         home = batch.own & (batch.kind[:, None] == MODE)
-        return torch.where(home[..., None], near, better)
+        for rows, reach in ((home, self.config.improve.reach), (batch.chosen, self.config.guide.reach)):
+            near = better.clamp(batch.action - reach, batch.action + reach)
+            better = torch.where(rows[..., None], near, better)
+        return better
 
     def _candidates(self, action: torch.Tensor, groups: int) -> torch.Tensor:
         """``action [G, B, A]`` of the last G of so many groups, and random ones beside it: ``[G, B, C, A]``.

@@ -136,6 +136,7 @@ class GuideConfig:
     ``cell``: the edge of a place, in path tolerances. ``known_cost``: what known ways cost the finder, times their
     length. ``ahead``: of ``rivals`` rows that might be drawn for the finder or off a mode's way, the one counts that
     came nearest to the goal over so many steps, and improvement starts from its action; 0: any, and the actor's own.
+    ``reach``: how far it may come from there, in each number of the action; 0: what led on is imitated as it was.
     """
 
     share: float = 0.0
@@ -143,13 +144,16 @@ class GuideConfig:
     known_cost: float = 4.0
     ahead: int = 0
     rivals: int = 8
+    reach: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise ConfigError(f"guide.share is {self.share}: expected 0 to below 1")
-        for name, least in (("cell", 0.01), ("known_cost", 1.0), ("ahead", 0), ("rivals", 1)):
+        for name, least in (("cell", 0.01), ("known_cost", 1.0), ("ahead", 0), ("rivals", 1), ("reach", 0.0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"guide.{name} is {getattr(self, name)}: expected {least} or more")
+        if self.ahead and not self.share:
+            raise ConfigError(f"guide.ahead is {self.ahead}, but there is no map without guide.share above 0")
 
 
 @dataclass(frozen=True)
