@@ -13,6 +13,8 @@ OUT ?= runs/$(TASK)
 # the short ones; learn trains for hours
 BENCH ?= sim tick
 ARGS ?=
+# processes that share the tests which need no ROS; those over ROS run alone, by the wall clock
+TEST_JOBS ?= 2
 export PYTHON PIP_ARGS
 
 BIN := $(VENV)/bin
@@ -42,8 +44,14 @@ demo:
 
 test:
 	@$(ENSURE) dev
+ifeq ($(strip $(ARGS)),)
+	@echo "== $(BIN)/python -m pytest, what needs no ROS in $(TEST_JOBS) processes"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --ignore tests/ros; first=$$?; \
+		$(BIN)/python -m pytest tests/ros && exit $$first
+else
 	@echo "== $(BIN)/python -m pytest $(ARGS)"
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 train:
 	@$(ENSURE) train,export

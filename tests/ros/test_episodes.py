@@ -15,7 +15,7 @@ pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
 
 from ddiffpg.policy import Policy
 
-EPISODES = {"field": 5, "shipped": 14}  # the trained policy is the one to accept; the other takes less time
+EPISODES = {"field": 4, "shipped": 10}  # the trained policy is the one to accept; the other takes less time
 ALLOWED_TO_FAIL = 1  # of those in which an obstacle drops onto the chosen way
 SHIPPED = Path(__file__).resolve().parents[2] / "policies" / "pointmaze-v1.onnx"
 
@@ -52,6 +52,21 @@ def drive(policy, module_nodes, ros_environment):
     robot.end()
 
 
+def block(drive, share: float) -> int:
+    """Begin an episode, and block the chosen way once ``share`` of it is done; the mode whose way that is.
+
+    On a busy machine the robot may be past the last place for a barrier by then: that episode is left.
+    """
+    for _ in range(5):
+        drive.begin()
+        drive.come(share)
+        try:
+            return drive.block_chosen_way()
+        except ValueError as error:
+            left = error
+    raise left
+
+
 def test_the_goal_is_reached_without_a_false_switch(drive, episodes):
     for episode in range(episodes):
         drive.begin()
@@ -64,9 +79,7 @@ def test_another_way_is_taken_when_an_obstacle_drops_ahead(drive, episodes):
     rng = np.random.default_rng(0)
     failed = []
     for episode in range(episodes):
-        drive.begin()
-        drive.come(rng.uniform(0.0, 0.55))  # later no barrier leaves the goal open
-        first = drive.block_chosen_way()
+        first = block(drive, rng.uniform(0.0, 0.55))  # later no barrier leaves the goal open
         if not drive.goal() or drive.modes[-1] == first:
             failed.append((episode, first, drive.modes, drive.observer.robot))
     assert len(failed) <= ALLOWED_TO_FAIL, failed
@@ -75,9 +88,7 @@ def test_another_way_is_taken_when_an_obstacle_drops_ahead(drive, episodes):
 def test_it_stops_where_every_way_is_blocked_and_goes_on_when_one_opens(drive, episodes):
     rng = np.random.default_rng(1)
     for episode in range(episodes):
-        drive.begin()
-        drive.come(rng.uniform(0.0, 0.5))
-        chosen = drive.block_chosen_way()
+        chosen = block(drive, rng.uniform(0.0, 0.5))
         drive.block_others(chosen)
         drive.observer.wait("the stop", lambda: drive.ticks[-1].state == "NO_WAY")
         drive.observer.wait("standstill", lambda: drive.speed < 0.01)
