@@ -200,7 +200,8 @@ def _approach_in_space(beside: np.ndarray, sideways: np.ndarray, below: np.ndarr
     across = np.where(inside, beside >= over, np.maximum(beside, 0.0))
     along = np.where(inside, beside < over, np.maximum(over, 0.0)) * np.where(below >= above, 1.0, -1.0)
     toward = np.concatenate([across * sideways, along], axis=1)
-    return Approach(_outside(beside, over)[:, 0], toward / np.linalg.norm(toward, axis=1, keepdims=True))
+    # hypot: the square of what is next to nothing would be nothing
+    return Approach(_outside(beside, over)[:, 0], toward / np.hypot(across, along))
 
 
 def _row(shape: Shape) -> tuple[float, ...]:
