@@ -112,7 +112,8 @@ class PlainUpdate:
 
     def _store(self, batch: Batch, g: int, better: torch.Tensor) -> None:
         own, kind = batch.own[g], int(batch.kind[g])
-        self.agent.replay.target[kind, batch.rows.slot[g][own], batch.rows.time[g][own]] = better[own]
+        kept = self.agent.symmetries.back(better, batch.seen[g])[own]
+        self.agent.replay.target[kind, batch.rows.slot[g][own], batch.rows.time[g][own]] = kept
 
     def _update_actor(self, batch: Batch, better: list[torch.Tensor]) -> torch.Tensor:
         """Denoising loss, one group's rows after another; half of a mode's own rows get the null embedding."""

@@ -22,6 +22,7 @@ from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import beside, way
 from ddiffpg_core.replay import FIND, MODE
 from ddiffpg_core.spec import Step, TaskSpec
+from ddiffpg_core.symmetry import Symmetries
 
 _NETWORKS = ("actor", "slow_actor", "novelty")
 
@@ -46,8 +47,10 @@ class DDiffPG(Learner):
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.ground = Ground(config.guide.cell * spec.path_tolerance, len(spec.path))
         self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance, config.replay.trajectories)
+        alike = spec.symmetries if config.replay.symmetric else ()
+        self.symmetries = Symmetries(alike, spec.obs_dim, spec.action_dim, self.device)
         self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, config.critic,
-                               config.replay, config.improve.finder_afresh)
+                               config.replay, self.symmetries, config.improve.finder_afresh)
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
@@ -208,8 +211,10 @@ class DDiffPG(Learner):
         return start
 
     def _within_reach(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:
-        """``better [G, B, A]``, on a mode's own way and where a row led on no farther from what was done than its critic
-        is to be trusted."""
+        """``better [G, B, A]``, near what was done on a mode's own way and where a row led on.
+
+        No farther from it than the critic is to be trusted.
+        """
         home = batch.own & (batch.kind[:, None] == MODE)
         for rows, reach in ((home, self.config.improve.reach), (batch.chosen, self.config.guide.reach)):
             near = better.clamp(batch.action - reach, batch.action + reach)
@@ -228,7 +233,8 @@ class DDiffPG(Learner):
     def _store(self, batch: Batch, better: torch.Tensor) -> None:
         """Improvement goes on from here the next time (paper, section 4.1)."""
         kind = batch.kind[:, None].expand_as(batch.own)[batch.own]
-        self.replay.target[kind, batch.rows.slot[batch.own], batch.rows.time[batch.own]] = better[batch.own]
+        kept = self.symmetries.back(better, batch.seen)[batch.own]
+        self.replay.target[kind, batch.rows.slot[batch.own], batch.rows.time[batch.own]] = kept
 
     def _update_actor(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:
         """Denoising loss; half of each mode's own rows get the null embedding (paper, section 4.4)."""

@@ -13,6 +13,7 @@ from ddiffpg_core.features import Features
 from ddiffpg_core.guide import FINDER, Guide
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
+from ddiffpg_core.symmetry import Symmetries
 
 FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
 
@@ -24,6 +25,7 @@ class Batch:
     ``x_next`` is the state that the return bootstraps from. ``own`` marks rows whose improved action is kept for the
     next time: the first ``home`` of each group from ``strays`` on, and all of those before. The others lie off a
     mode's way, or are no successes of the finder's; of these ``chosen`` marks those drawn for where they led.
+    ``seen`` is the symmetry through which states and actions are seen (:class:`Symmetries`).
     ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
     """
 
@@ -38,6 +40,7 @@ class Batch:
     embedding: torch.Tensor
     own: torch.Tensor
     chosen: torch.Tensor
+    seen: torch.Tensor
     home: int
     strays: int
     visited: torch.Tensor
@@ -59,6 +62,7 @@ class Sampler:
     novelty: Novelty
     critic: CriticConfig
     shares: ReplayConfig
+    symmetries: Symmetries
     finder_afresh: bool = False
 
     def draw(self, mode_ids: np.ndarray, embedding: np.ndarray, rng: np.random.Generator) -> Batch:
@@ -75,7 +79,8 @@ class Sampler:
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
         own_rows, led_on = (torch.as_tensor(rows, device=kind.device) for rows in (own, chosen))
         returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
-        return self._batch(rows, kind, wide, (own_rows, led_on), returns)
+        seen = self.symmetries.draw(slots.shape, rng)
+        return self._batch(rows, kind, wide, (own_rows, led_on, seen), returns)
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
@@ -193,15 +198,16 @@ class Sampler:
         """Where the trajectories ``slots [...]`` were at ``time [...]``: ``[..., D]``, metres."""
         return self.replay.obs[slots, time][..., self.replay.columns].cpu().numpy()
 
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, torch.Tensor],
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, ...],
                returns: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
-        replay, slot, time = self.replay, rows.slot, rows.time
+        replay, slot, time, seen = self.replay, rows.slot, rows.time, marks[-1]
         reward, discount, end = returns
-        x, x_next = (self.features(replay.obs[slot, at]) for at in (time, end))
-        reward[EXPLORE], discount[EXPLORE], x_next[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
-        target = replay.target[kind[:, None], slot, time]
-        return Batch(rows, kind, x, x_next, replay.action[slot, time], target, reward, discount, embedding, *marks,
+        reward[EXPLORE], discount[EXPLORE], end[EXPLORE] = self._novel_returns(slot[EXPLORE], time[EXPLORE])
+        x, x_next = (self.features(self.symmetries.of_obs(replay.obs[slot, at], seen)) for at in (time, end))
+        action, target = (self.symmetries.of_action(kept, seen) for kept in (
+            replay.action[slot, time], replay.target[kind[:, None], slot, time]))
+        return Batch(rows, kind, x, x_next, action, target, reward, discount, embedding, *marks,
                      self._home(slot.shape[1]), self._strays, self._visited(rows))
 
     def _guided(self, mode_ids: np.ndarray, rows: Rows, reward: torch.Tensor, discount: torch.Tensor,
@@ -227,7 +233,7 @@ class Sampler:
         return self.features(self.replay.obs[slot, time + 1])
 
     def _novel_returns(self, slot: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """n-step return of novelty from ``slot, time [B]``, its discount, and the state it bootstraps from ``[B, F]``.
+        """n-step return of novelty from ``slot, time [B]``, its discount, and the time it bootstraps from ``[B]``.
 
         No episode's end ends it: exploring goes on.
         """
@@ -239,7 +245,7 @@ class Sampler:
         pays = (at[:, 1:] > at[:, :-1]) & replay.enters[slot[:, None], step]
         gamma = self.novelty.config.gamma
         weight = gamma ** torch.arange(n, device=slot.device)
-        return (self.novelty.reward(x, pays) * weight).sum(1), gamma ** (at[:, -1] - time), x[:, -1]
+        return (self.novelty.reward(x, pays) * weight).sum(1), gamma ** (at[:, -1] - time), at[:, -1]
 
     def _returns(self, rows: Rows, paid: torch.Tensor,
                  cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

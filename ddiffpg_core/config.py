@@ -186,6 +186,7 @@ class ReplayConfig:
     ``known_at``: with so many successes a mode is known. The finder is paid for others alone, nobody heads for a goal
     while there are none: a finder that takes the ways that are known finds no others. 0: it is paid for all.
     ``success_share``: the part of a baseline's batch that is of successful trajectories, as soon as there are any.
+    ``symmetric``: rows are seen through the symmetries of the robot, where the task names some (``symmetry.py``).
     """
 
     trajectories: int = 4000
@@ -196,6 +197,7 @@ class ReplayConfig:
     prefer_quick: bool = False
     known_at: int = 0
     success_share: float = 0.5
+    symmetric: bool = True
 
     def __post_init__(self) -> None:
         for name in ("rare_share", "success_share"):

@@ -6,7 +6,7 @@ numpy only. A task is described by a :class:`TaskSpec`; a batch of parallel epis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,6 +78,18 @@ class ActionSpec:
         return (action - self.low) / (self.high - self.low) * 2.0 - 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """The robot looks the same with its parts exchanged: then it is observed, and told the same to do, otherwise.
+
+    ``observation [O, O]`` makes of an observation the one of the same robot with its parts exchanged, ``action [A, A]``
+    of an action the same one (both orthogonal). What traces the path and tells the outcome stays.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """Everything about a task that is not its physics.
@@ -87,7 +99,7 @@ class TaskSpec:
     nowhere more than twice that apart are one way.
     ``max_steps`` is the time limit of an episode in control steps. ``outcome`` names observation fields of
     the scene: two ways are different, wherever the robot went, if after them another one of these is at an end of its
-    range (in the outer eighth); of several the one that is farthest counts.
+    range (in the outer eighth); of several the one that is farthest counts. ``symmetries`` are those of the robot.
     """
 
     name: str
@@ -99,6 +111,7 @@ class TaskSpec:
     path: tuple[str, ...]
     path_tolerance: float
     outcome: tuple[str, ...] = ()
+    symmetries: tuple[Symmetry, ...] = field(default=(), compare=False)
 
     @property
     def obs_dim(self) -> int:

@@ -7,6 +7,7 @@ limits and damping are those of the usual ant (gymnasium's Ant); its motors have
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from ddiffpg.observation import JointState, RobotState, rotation
-from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, TaskSpec
+from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, Symmetry, TaskSpec
 
 from .maze import LAYOUTS, Maze, MazeTask
 from .obstacles import Obstacle
@@ -106,6 +107,7 @@ class AntMaze(MazeTask):
             action=ActionSpec("joint_effort", tuple(ActionField(j, "N m", -GEAR, GEAR, j) for j in JOINTS)),
             path=("x", "y"),
             path_tolerance=0.6 * self.maze.cell,
+            symmetries=_turns(),
         )
 
     def _positions(self) -> tuple[ObservationField, ...]:
@@ -156,6 +158,30 @@ def _velocities() -> tuple[ObservationField, ...]:
         *(ObservationField(f"w{a}", f"odom.body_angular_velocity.{a}", "rad/s", scale=6.0) for a in "xyz"),
         *(ObservationField(f"{j}_velocity", "joint.velocity", "rad/s", 0.0, 12.0, j) for j in JOINTS),
     )
+
+
+def _turns() -> tuple[Symmetry, ...]:
+    """The ant with its legs taken round by one to seven quarter turns: four of them turn the quaternion's sign."""
+    obs, action = _quarter_turn()
+    powers = [(np.linalg.matrix_power(obs, k), np.linalg.matrix_power(action, k)) for k in range(1, 8)]
+    return tuple(Symmetry(*pair) for pair in powers)
+
+
+def _quarter_turn() -> tuple[np.ndarray, np.ndarray]:
+    """Each leg takes the name of the one before: the torso faces a quarter turn farther to the left."""
+    legs = np.zeros((8, 8))
+    for leg, (_, _, axis, _) in enumerate(_LEGS):
+        after = (leg + 1) % 4
+        other = _LEGS[after][2]
+        legs[2 * leg, 2 * after] = 1.0
+        # An axis (x, y) is (y, -x) for who has turned by a quarter.
+        legs[2 * leg + 1, 2 * after + 1] = 1.0 if (other[1], -other[0]) == axis else -1.0
+    obs = np.eye(29)
+    half = math.sqrt(0.5)
+    obs[3:7, 3:7] = half * np.array([[1, 0, 0, -1], [0, 1, 1, 0], [0, -1, 1, 0], [1, 0, 0, 1]])
+    obs[7:15, 7:15] = obs[21:29, 21:29] = legs
+    obs[18:20, 18:20] = [[0, 1], [-1, 0]]  # the angular velocity, in the torso's frame
+    return obs, legs
 
 
 def _leg_xml(leg: str, side: tuple[int, int], axis: tuple[int, int], limits: tuple[int, int]) -> str:

@@ -16,6 +16,7 @@ from ddiffpg_core.guide import Guide
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import beside, way
 from ddiffpg_core.replay import EXPLORE, FIND, MODE
+from ddiffpg_core.symmetry import Symmetries
 from tests.core.support import NEXT_START, memory, one_step, plane, play
 
 WAY = np.array([(0, 0), (2, 0), (4, 0)], np.float32)  # 4 m straight on
@@ -108,7 +109,9 @@ class Table:
         self.novelty = Novelty(self.features, novelty)
         self.critic = CriticConfig(gamma=0.5, n_step=3, batch_size=64, min_group_rows=400)
         self.guide = Guide(GuideConfig(), 0.5, TOLERANCE, 40)
-        self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, self.critic, SHARES)
+        alike = Symmetries((), spec.obs_dim, spec.action_dim, torch.device("cpu"))
+        parts = (self.replay, self.credit, self.guide, self.features, self.novelty, self.critic, SHARES, alike)
+        self.sampler = Sampler(*parts)
 
     def add(self, path, mode: int, *, goal: bool = True, explorer: bool = True) -> int:
         """A trajectory along ``path`` that is labelled ``mode``."""

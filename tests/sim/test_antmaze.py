@@ -148,3 +148,41 @@ def test_floor_walls_and_obstacles_are_told_apart():
     robot.set_obstacle(Obstacle(0, "box", (0.9, 0.9, 1.0), (0.4, 0.4, 1.0)))
     robot.step(np.zeros(8))
     assert robot.collided and not robot.touching_wall
+
+
+# ---- the ant's legs are alike --------------------------------------------------------------------------
+
+
+def stepped(model: mujoco.MjModel, observation: np.ndarray, action: np.ndarray, steps: int) -> np.ndarray:
+    """The observation ``[29]`` after so many control steps of ``action [8]`` (±1)."""
+    data = mujoco.MjData(model)
+    data.qpos, data.qvel, data.ctrl = observation[:15], observation[15:], action
+    mujoco.mj_step(model, data, 5 * steps)
+    return np.concatenate([data.qpos, data.qvel])
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_with_its_legs_exchanged_it_moves_the_same(which):
+    task = ant("antmaze-v1")
+    model = mujoco.MjModel.from_xml_string(task.model_xml())
+    symmetry = task.spec.symmetries[which]
+    rng = np.random.default_rng(which)
+    before = np.concatenate([STANDING, rng.normal(size=14)])
+    before[3:7] = rng.normal(size=4) * [1.0, 0.2, 0.2, 1.0]
+    before[3:7] /= np.linalg.norm(before[3:7])
+    action = rng.uniform(-1, 1, 8)
+    after = stepped(model, before, action, 5)
+    assert np.linalg.norm(after[7:] - before[7:]) > 0.5
+    turned = stepped(model, symmetry.observation @ before, symmetry.action @ action, 5)
+    np.testing.assert_allclose(turned, symmetry.observation @ after, atol=1e-6)
+
+
+def test_seven_exchanges_are_all_there_are_and_an_eighth_changes_nothing():
+    symmetries = ant("antmaze-v1").spec.symmetries
+    first, last = symmetries[0], symmetries[-1]
+    assert len({tuple(np.round(s.observation, 6).ravel()) for s in symmetries}) == 7
+    np.testing.assert_allclose(first.observation @ last.observation, np.eye(29), atol=1e-12)
+    np.testing.assert_allclose(first.action @ last.action, np.eye(8), atol=1e-12)
+    for s in symmetries:  # where it is stays, and limits are kept
+        np.testing.assert_array_equal(s.observation[:2], np.eye(29)[:2])
+        assert set(np.abs(s.action).sum(1)) == {1.0}
