@@ -46,7 +46,8 @@ class DDiffPG(Learner):
                              2.0 if config.actor.mode_embedding else 0.0, len(spec.outcome))
         self.credit = Credit(config.replay.trajectories, spec.max_steps, spec.path_tolerance)
         self.ground = Ground(config.guide.cell * spec.path_tolerance, len(spec.path))
-        self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance, config.replay.trajectories)
+        self.guide = Guide(config.guide, config.critic.gamma, spec.path_tolerance, config.replay.trajectories,
+                           config.novelty.gamma)
         alike = spec.symmetries if config.replay.symmetric else ()
         self.symmetries = Symmetries(alike, spec.obs_dim, spec.action_dim, self.device)
         self.sampler = Sampler(self.replay, self.credit, self.guide, self.features, self.novelty, config.critic,

@@ -10,7 +10,7 @@ import torch
 from ddiffpg_core.config import CriticConfig, ReplayConfig
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.features import Features
-from ddiffpg_core.guide import FINDER, Guide
+from ddiffpg_core.guide import EXPLORER, FINDER, Guide
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
 from ddiffpg_core.symmetry import Symmetries
@@ -114,6 +114,10 @@ class Sampler:
         """How many of exploration's ``b`` rows are drawn by how rare their trajectories are."""
         return int(b * self.shares.rare_share)
 
+    def _led(self, b: int) -> slice:
+        """Which of exploration's ``b`` rows are drawn for where they led."""
+        return slice(b - int(b * self.guide.config.explorers), b)
+
     def _find_slots(self, to_find: np.ndarray, b: int, rng: np.random.Generator) -> np.ndarray:
         """Half successes, of any way or of new ones; half anything. Afresh few of a success that is one of a few."""
         slots = rng.choice(self.replay.collected(), b)
@@ -181,8 +185,10 @@ class Sampler:
             return rows, chosen
         slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
         first, second = self._home(b), self._others_from(b)
-        for g, who in enumerate((FINDER, *mode_ids.tolist()), FIND):
-            columns = slice(first, second if g > FIND else b)
+        for g, who in enumerate((EXPLORER, FINDER, *mode_ids.tolist())):
+            if who not in self.guide.worth:
+                continue
+            columns = (self._led(b), slice(first, b), slice(first, second))[min(g, FIRST_MODE)]
             rivals = rng.choice(anything, (config.rivals, len(range(*columns.indices(b)))))
             at = (rng.random(rivals.shape) * self.replay.length[rivals]).astype(np.int64)
             later = np.minimum(at + config.ahead, self.replay.length[rivals])
@@ -223,12 +229,13 @@ class Sampler:
         return reward, discount, end
 
     def _visited(self, rows: Rows) -> torch.Tensor:
-        """The next states of exploration's and the finder's rows, those left out that were drawn for being rare.
+        """The next states of exploration's and the finder's rows, the former's left out that were drawn for being rare.
 
         Else a rare place would be as well known by being drawn as by being visited.
         """
+        b = rows.slot.shape[1]
         drawn = torch.ones_like(rows.slot[:FIRST_MODE], dtype=torch.bool)
-        drawn[EXPLORE, : self._rare(rows.slot.shape[1])] = False
+        drawn[EXPLORE, : self._rare(b)] = drawn[EXPLORE, self._led(b)] = False
         slot, time = rows.slot[:FIRST_MODE][drawn], rows.time[:FIRST_MODE][drawn]
         return self.features(self.replay.obs[slot, time + 1])
 

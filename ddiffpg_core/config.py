@@ -137,6 +137,7 @@ class GuideConfig:
     length. ``ahead``: of ``rivals`` rows that might be drawn for the finder or off a mode's way, the one counts that
     came nearest to the goal over so many steps, and improvement starts from its action; 0: any, and the actor's own.
     ``reach``: how far it may come from there, in each number of the action; 0: what led on is imitated as it was.
+    ``explorers``: the part of exploration's rows that are drawn so, for coming nearer to where few have been.
     """
 
     share: float = 0.0
@@ -145,6 +146,7 @@ class GuideConfig:
     ahead: int = 0
     rivals: int = 8
     reach: float = 2.0
+    explorers: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
@@ -152,6 +154,8 @@ class GuideConfig:
         for name, least in (("cell", 0.01), ("known_cost", 1.0), ("ahead", 0), ("rivals", 1), ("reach", 0.0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"guide.{name} is {getattr(self, name)}: expected {least} or more")
+        if not 0 <= self.explorers <= 1 or (self.explorers and not self.ahead):
+            raise ConfigError(f"guide.explorers is {self.explorers}: expected 0 to 1, and guide.ahead above 0")
         if self.ahead and not self.share:
             raise ConfigError(f"guide.ahead is {self.ahead}, but there is no map without guide.share above 0")
 

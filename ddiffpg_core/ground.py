@@ -20,34 +20,46 @@ class Ground:
     def __init__(self, edge: float, dim: int) -> None:
         self.edge, self.dim = edge, dim
         self.place: dict[tuple[int, ...], int] = {}
+        self.visits: list[int] = []
         self.steps: set[tuple[int, int]] = set()
 
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
         """Steps from ``before [N, D]`` to ``after [N, D]``, metres."""
         here, there = self._cells(before), self._cells(after)
         for a, b in zip(map(tuple, here.tolist()), map(tuple, there.tolist())):
-            i, j = (self.place.setdefault(cell, len(self.place)) for cell in (a, b))
+            i, j = self._number(a), self._number(b)
+            self.visits[j] += 1
             if i != j:
                 self.steps.add((min(i, j), max(i, j)))
+
+    def _number(self, cell: tuple[int, ...]) -> int:
+        number = self.place.setdefault(cell, len(self.place))
+        if number == len(self.visits):
+            self.visits.append(0)
+        return number
 
     def _cells(self, points: np.ndarray) -> np.ndarray:
         return np.floor(points / self.edge).astype(np.int64)
 
     def map(self) -> Map:
         """The ground as it is known now; at least one step must have been added."""
-        return Map.of(np.array(list(self.place)), np.array(sorted(self.steps), int).reshape(-1, 2), self.edge)
+        steps = np.array(sorted(self.steps), int).reshape(-1, 2)
+        return Map.of(np.array(list(self.place)), np.array(self.visits), steps, self.edge)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"place": np.array(list(self.place), int).reshape(-1, self.dim), "steps": np.array(sorted(self.steps))}
+        place = np.array(list(self.place), int).reshape(-1, self.dim)
+        return {"place": place, "visits": np.array(self.visits, int), "steps": np.array(sorted(self.steps))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.place = {tuple(cell): i for i, cell in enumerate(state["place"].tolist())}
+        self.visits = state["visits"].tolist()
         self.steps = set(map(tuple, state["steps"].tolist()))
 
 
 @dataclass(frozen=True)
 class Map:
-    """M visited places: their ``center [M, D]`` (metres), and ``step [E, 2]`` between them, both ways.
+    """M places: their ``center [M, D]`` (metres), how many steps ended there ``visits [M]``, and ``step [E, 2]``
+    between them, both ways.
 
     ``lowest [D]`` and ``number`` find the place of a cell; ``near [M, K]`` has each place and those a step away, by the
     step ``via [M, K]`` (E for none). What a step costs is its length times a ``factor [E]``, infinite for never.
@@ -55,6 +67,7 @@ class Map:
 
     edge: float
     center: np.ndarray
+    visits: np.ndarray
     step: np.ndarray
     lowest: np.ndarray
     number: np.ndarray
@@ -62,8 +75,8 @@ class Map:
     via: np.ndarray
 
     @classmethod
-    def of(cls, cells: np.ndarray, steps: np.ndarray, edge: float) -> Map:
-        """From ``cells [M, D]`` (whole numbers) and the ``steps [E / 2, 2]`` between them."""
+    def of(cls, cells: np.ndarray, visits: np.ndarray, steps: np.ndarray, edge: float) -> Map:
+        """From ``cells [M, D]`` (whole numbers), ``visits [M]`` and the ``steps [E / 2, 2]`` between them."""
         lowest = cells.min(0)
         number = np.full(cells.max(0) - lowest + 1, -1)
         number[tuple((cells - lowest).T)] = np.arange(len(cells))
@@ -75,7 +88,7 @@ class Map:
         near[both[:, 0], nth + 1] = both[:, 1]
         via = np.full(near.shape, len(both))
         via[both[:, 0], nth + 1] = np.arange(len(both))
-        return cls(edge, (cells + 0.5) * edge, both, lowest, number, near, via)
+        return cls(edge, (cells + 0.5) * edge, visits, both, lowest, number, near, via)
 
     def places(self, points: np.ndarray) -> np.ndarray:
         """The place of each of ``points [..., D]``; -1 where nobody was."""

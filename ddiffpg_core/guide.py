@@ -7,7 +7,8 @@ bootstraps from is this guess (heuristic-guided reinforcement learning, Cheng et
 to learn is how to get on by a few metres. The reward stays the task's; maps and goals are the agent's own experience.
 
 A mode's guide leads along its way, and to it as mode-consistent credit wants it: not ahead of where it was left. The
-finder's makes places dear by which goals have often been reached, and so leads to them by others.
+finder's makes places dear by which goals have often been reached, and so leads to them by others. The explorer's leads
+to where few have been.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from ddiffpg_core.replay import Replay
 
 FINDER = -1
 """Whose guide leads to any goal, by ways that are not known."""
+EXPLORER = -2
+"""Whose guide leads to where few have been."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,14 @@ class Worth:
 class Guide:
     """The worth of goals to each mode (by its id) and to :data:`FINDER`, on one map; to nobody at first.
 
-    ``gamma`` is the critics' discount, ``tolerance`` (metres) how far from a way one is still on it. Of S slots of
-    memory ``new [S]`` marks the successes whose ways pass a place by which few others came; all at first.
+    ``gamma`` is the critics' discount, ``exploring`` that of novelty, ``tolerance`` (metres) how far from a way one is
+    still on it. Of S slots of memory ``new [S]`` marks the successes whose ways pass a place by which few others came;
+    all at first.
     """
 
-    def __init__(self, config: GuideConfig, gamma: float, tolerance: float, slots: int) -> None:
-        self.config, self.gamma, self.tolerance = config, gamma, tolerance
+    def __init__(self, config: GuideConfig, gamma: float, tolerance: float, slots: int,
+                 exploring: float = 0.99) -> None:
+        self.config, self.gamma, self.tolerance, self.exploring = config, gamma, tolerance, exploring
         self.map: Map | None = None
         self.worth: dict[int, Worth] = {}
         self.common = np.zeros(0, bool)  # places by which many came to goals
@@ -57,14 +62,17 @@ class Guide:
     def learn(self, ground: Map, replay: Replay, modes: Sequence[Mode], known_at: int) -> None:
         """Work all of it out anew on ``ground``, from the successes in ``replay``."""
         success = np.flatnonzero(replay.live & replay.success)
-        if not len(success):
+        if not len(success) and not self.config.explorers:
             return
         self.map = ground
+        self.worth = {EXPLORER: self._to_rare_places(replay)} if self.config.explorers else {}
+        if not len(success):
+            return
         ways = replay.way[success][:, :, : len(replay.columns)]
         self.common = ground.passed(ways, 2.0 * self.tolerance) >= (known_at or np.inf)
         self.judge(success, replay)
         dear = np.where(self.common[ground.step].all(1), self.config.known_cost, 1.0)
-        self.worth = {FINDER: self._worth(replay, success, dear)}
+        self.worth[FINDER] = self._worth(replay, success, dear)
         for mode in modes:
             own = success[replay.mode[success] == mode.id]
             if len(own):
@@ -82,13 +90,20 @@ class Guide:
         As fast as the quicker quarter of them was, wandering or not.
         """
         assert self.map is not None
-        last = replay.length[slots]
-        steps = [np.linalg.norm(np.diff(replay.path(slot), axis=0), axis=1).mean() for slot in slots]
-        speed = float(np.quantile(steps, 0.75))
+        last, speed = replay.length[slots], _speed(replay, slots)
         ends = replay.obs[slots, last][:, replay.columns].cpu().numpy()
         paid = replay.reward[slots, last - 1].cpu().numpy()
         less = speed * np.log(paid / paid.max()) / np.log(self.gamma)  # a goal that pays less is as good as farther off
         return Worth(self.map.to_go(factor, ends, less), factor, speed, float(paid.max()))
+
+    def _to_rare_places(self, replay: Replay) -> Worth:
+        """Places are worth less the more often somebody was there, by the root of how often (Bellemare et al. 2016)."""
+        assert self.map is not None
+        ended = np.flatnonzero(replay.live)
+        speed = _speed(replay, ended[np.argsort(replay.born[ended])][-100:]) if len(ended) else 0.0
+        free = np.ones(len(self.map.step))
+        less = -0.5 * speed * np.log(np.maximum(self.map.visits, 1)) / np.log(self.exploring)
+        return Worth(self.map.to_go(free, self.map.center, less), free, speed, 0.0)
 
     def value(self, who: int, points: np.ndarray) -> np.ndarray | None:
         """What the goal is worth to ``who`` from ``points [N, D]``; None where nothing is known of it."""
@@ -119,3 +134,9 @@ class Guide:
         self.map = None if state["map"] is None else Map(**state["map"])
         self.worth = {k: Worth(**w) for k, w in state["worth"].items()}
         self.common, self.new = state["common"], state["new"].copy()
+
+
+def _speed(replay: Replay, slots: np.ndarray) -> float:
+    """Metres a step of the quicker quarter of the trajectories in ``slots [N]``."""
+    steps = [np.linalg.norm(np.diff(replay.path(slot), axis=0), axis=1).mean() for slot in slots]
+    return float(np.quantile(steps, 0.75))

@@ -11,10 +11,10 @@ import torch
 from ddiffpg_core.batch import FIRST_MODE
 from ddiffpg_core.config import ConfigError, GuideConfig
 from ddiffpg_core.ground import Ground
-from ddiffpg_core.guide import FINDER, Guide
+from ddiffpg_core.guide import EXPLORER, FINDER, Guide
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.paths import resample
-from ddiffpg_core.replay import FIND
+from ddiffpg_core.replay import EXPLORE, FIND
 from tests.core.test_credit import SHARES, STRAIGHT, TOLERANCE, Table
 
 EDGE = 1.0
@@ -207,6 +207,31 @@ def test_of_rows_off_the_way_those_count_that_led_on():
         drawn = batch.rows.slot[group][batch.chosen[group]]
         assert set(drawn.tolist()) <= {success, forth}
     assert back in table.draw(7, seed=1).rows.slot[0]  # exploring draws it as before
+
+
+def test_the_explorer_is_led_to_where_few_have_been():
+    # Nine times to 3.5 m, once to -1.5 m, 1 m a step, discount 0.5: what was entered nine times is worth a third of
+    # what was entered once, as if it were log2(3) m farther off.
+    table = Table()
+    stay = [(0.5, 0.5)] * 2
+    east, west = [*stay, *((x + 0.5, 0.5) for x in range(1, 4))], [*stay, (-0.5, 0.5), (-1.5, 0.5)]
+    slots = [table.add(path, -1, goal=False) for path in [east] * 9 + [west]]
+    config = GuideConfig(share=0.2, ahead=1, rivals=16, explorers=0.25)
+    table.guide.__init__(config, 0.5, TOLERANCE, 40, 0.5)
+    table.guide.learn(walked(*[east] * 9, west).map(), table.replay, [], 0)
+    speed = table.guide.worth[EXPLORER].speed
+    assert speed == pytest.approx(3 / 4)
+    cost = table.guide.map.left(np.array(east[1:] + west[2:]), table.guide.worth[EXPLORER].to_go, np.ones(10))
+    known = speed * np.log2(3.0)
+    assert cost == pytest.approx([1.0, known, known, known, 0.0, 0.0], abs=1e-4)
+
+    batch = table.draw()
+    led = batch.rows.slot.shape[1] * 3 // 4
+    assert batch.chosen[EXPLORE, led:].all() and not batch.chosen[EXPLORE, :led].any()
+    drawn = batch.rows.slot[EXPLORE, led:]
+    assert (drawn == slots[-1]).float().mean() > 0.5  # a tenth of what there is
+    assert not batch.chosen[1:].any()  # nobody knows a goal
+    assert len(batch.visited) == led + batch.rows.slot.shape[1]  # novelty does not count them
 
 
 def test_without_rivals_rows_are_drawn_as_before():
