@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ddiffpg_core import led_on
 from ddiffpg_core.config import CriticConfig, ReplayConfig
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.features import Features
@@ -180,29 +181,19 @@ class Sampler:
     def _that_led_on(self, rows: Rows, mode_ids: np.ndarray, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
         """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), and which."""
         chosen, b, config = np.zeros(rows.slot.shape, bool), rows.slot.shape[1], self.guide.config
-        anything = self._anything() if config.ahead else np.zeros(0, int)
+        anything = self._anything() if config.ahead and self.guide.worth else np.zeros(0, int)
         if not len(anything):
             return rows, chosen
+        pool = led_on.draw(self.replay, self.guide, anything, rng)
         slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
         first, second = self._home(b), self._others_from(b)
         for g, who in enumerate((EXPLORER, FINDER, *mode_ids.tolist())):
-            if who not in self.guide.worth:
-                continue
-            columns = (self._led(b), slice(first, b), slice(first, second))[min(g, FIRST_MODE)]
-            rivals = rng.choice(anything, (config.rivals, len(range(*columns.indices(b)))))
-            at = (rng.random(rivals.shape) * self.replay.length[rivals]).astype(np.int64)
-            later = np.minimum(at + config.ahead, self.replay.length[rivals])
-            progress = self.guide.progress(who, *(self._places(rivals, t) for t in (at, later)))
-            if progress is not None:
-                best = progress.argmax(0)[None]
-                slots[g, columns], time[g, columns] = (np.take_along_axis(part, best, 0)[0] for part in (rivals, at))
-                chosen[g, columns] = True
+            if who in self.guide.worth:
+                columns = (self._led(b), slice(first, b), slice(first, second))[min(g, FIRST_MODE)]
+                best = led_on.choose(pool, self.guide, who, len(range(*columns.indices(b))), rng)
+                slots[g, columns], time[g, columns], chosen[g, columns] = pool.slots[best], pool.time[best], True
         device = rows.slot.device
         return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen
-
-    def _places(self, slots: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Where the trajectories ``slots [...]`` were at ``time [...]``: ``[..., D]``, metres."""
-        return self.replay.obs[slots, time][..., self.replay.columns].cpu().numpy()
 
     def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, ...],
                returns: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Batch:

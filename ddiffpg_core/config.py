@@ -134,8 +134,9 @@ class GuideConfig:
 
     ``share``: of what critics of modes and the finder bootstrap from, the part that is the map's guess; 0 for none.
     ``cell``: the edge of a place, in path tolerances. ``known_cost``: what known ways cost the finder, times their
-    length. ``ahead``: of ``rivals`` rows that might be drawn for the finder or off a mode's way, the one counts that
-    came nearest to the goal over so many steps, and improvement starts from its action; 0: any, and the actor's own.
+    length. ``ahead``: of ``rivals`` rows of a place that might be drawn for the finder or off a mode's way, the one
+    counts that came nearest to the goal over so many steps, and improvement starts from its action (``led_on.py``);
+    0: any, and the actor's own.
     ``reach``: how far it may come from there, in each number of the action; 0: what led on is imitated as it was.
     ``explorers``: the part of exploration's rows that are drawn so, for coming nearer to where few have been.
     """

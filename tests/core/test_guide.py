@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ddiffpg_core import led_on
 from ddiffpg_core.batch import FIRST_MODE
 from ddiffpg_core.config import ConfigError, GuideConfig
 from ddiffpg_core.ground import Ground
@@ -194,9 +195,9 @@ def test_progress_is_what_is_less_to_go_and_shortcuts_are_none():
 
 def test_of_rows_off_the_way_those_count_that_led_on():
     table, success = guided(0.2)
-    forth = table.add([(0.5, 0.5), (1.5, 0.5), (2.5, 0.5)], -1, goal=False)
+    forth = [table.add([(x, 0.5) for x in at], -1, goal=False) for at in ((0.5, 1.5, 2.5), (2.5, 3.5))]
     back = table.add([(2.5, 0.5), (1.5, 0.5), (0.5, 0.5)], -1, goal=False)
-    table.guide.config = GuideConfig(share=0.2, ahead=1, rivals=16)
+    table.guide.config = GuideConfig(share=0.2, ahead=1, rivals=32)
     table.sampler = replace(table.sampler, finder_afresh=True)
     batch = table.draw(7)
     home, second = batch.home, int(400 * (SHARES.own_share + SHARES.any_share))
@@ -205,8 +206,24 @@ def test_of_rows_off_the_way_those_count_that_led_on():
     assert not (batch.chosen & batch.own).any()
     for group in (FIND, FIRST_MODE):
         drawn = batch.rows.slot[group][batch.chosen[group]]
-        assert set(drawn.tolist()) <= {success, forth}
+        assert set(drawn.tolist()) == {success, *forth}
     assert back in table.draw(7, seed=1).rows.slot[0]  # exploring draws it as before
+
+
+def test_who_stands_competes_with_those_who_stand_there():
+    # Of robots at 1.5 m one runs on by two metres a step, one has stood there for ten steps and then got away slowly,
+    # and one stays for good: the second is what the third is to learn, though the first comes farther.
+    table, stay = Table(14), [(1.5, 0.5)] * 11
+    runs = table.add([(-0.5, 0.5), (1.5, 0.5), (3.5, 0.5)], -1)
+    gets_away = table.add([*stay, (1.8, 0.5), (2.5, 0.5)], -1, goal=False)
+    stays = table.add([*stay, (1.5, 0.5), (1.5, 0.5)], -1, goal=False)
+    table.guide.__init__(GuideConfig(share=0.2, ahead=2, rivals=512), 0.5, TOLERANCE, 40)
+    table.guide.learn(walked([(x + 0.5, 0.5) for x in range(-1, 4)]).map(), table.replay, [], 0)
+    pool = led_on.draw(table.replay, table.guide, np.array([runs, gets_away, stays]), np.random.default_rng(0))
+    best = led_on.choose(pool, table.guide, FINDER, 400, np.random.default_rng(1))
+    standing = [(s, t) for s, t in zip(pool.slots[best].tolist(), pool.time[best].tolist()) if s != runs and t >= 1]
+    assert standing and {s for s, t in standing if t >= 10} == {gets_away}
+    assert (runs, 1) in set(zip(pool.slots[best].tolist(), pool.time[best].tolist()))
 
 
 def test_the_explorer_is_led_to_where_few_have_been():
@@ -229,7 +246,7 @@ def test_the_explorer_is_led_to_where_few_have_been():
     led = batch.rows.slot.shape[1] * 3 // 4
     assert batch.chosen[EXPLORE, led:].all() and not batch.chosen[EXPLORE, :led].any()
     drawn = batch.rows.slot[EXPLORE, led:]
-    assert (drawn == slots[-1]).float().mean() > 0.5  # a tenth of what there is
+    assert (drawn == slots[-1]).float().mean() > 0.4  # a tenth of what there is
     assert not batch.chosen[1:].any()  # nobody knows a goal
     assert len(batch.visited) == led + batch.rows.slot.shape[1]  # novelty does not count them
 

@@ -1,0 +1,57 @@
+"""Rows that led on: of what was done from a place, that which came nearest to where one is to go.
+
+What led on from where it was done is a better teacher than a critic that has seen few successes: its climbing throws
+a legged robot over (docs/experiments.md). Rows compete with those of the same place, and of robots that were moving or
+standing alike: else a robot that has run against a wall is never among them, and never learns to get away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddiffpg_core.guide import Guide
+from ddiffpg_core.replay import Replay
+
+POOL = 4096  # rows that compete with each other in one batch
+_LATELY = 10  # steps: who moved less than a quarter of a place in so many is standing
+
+
+@dataclass(frozen=True)
+class Pool:
+    """P rows, in the order of their circumstances: ``slots``, ``time [P]``, where they were and where they came to
+    ``here, there [P, D]`` (metres); each has its like from ``first [P]`` on, ``count [P]`` of them."""
+
+    slots: np.ndarray
+    time: np.ndarray
+    here: np.ndarray
+    there: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+
+
+def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generator) -> Pool:
+    """Random rows of the finished trajectories ``slots [N]``, at least one."""
+    assert guide.map is not None
+    slots = rng.choice(slots, POOL)
+    length = replay.length[slots]
+    time = (rng.random(POOL) * length).astype(np.int64)
+    at = np.stack([np.maximum(time - _LATELY, 0), time, np.minimum(time + guide.config.ahead, length)])
+    before, here, there = replay.obs[slots, at][..., replay.columns].cpu().numpy()
+    stands = np.linalg.norm(here - before, axis=-1) < 0.25 * guide.map.edge
+    kind = 2 * guide.map.places(here) + stands
+    order = np.argsort(kind, kind="stable")
+    _, first, which, count = np.unique(kind[order], return_index=True, return_inverse=True, return_counts=True)
+    rows = (part[order] for part in (slots, time, here, there))
+    return Pool(*rows, first[which], count[which])
+
+
+def choose(pool: Pool, guide: Guide, who: int, number: int, rng: np.random.Generator) -> np.ndarray:
+    """``number`` of the rows, each the best for ``who`` of so many rivals drawn from its like -> indices."""
+    progress = guide.progress(who, pool.here, pool.there)
+    assert progress is not None
+    anyone = rng.integers(len(pool.slots), size=number)
+    nth = rng.random((guide.config.rivals, number)) * pool.count[anyone]
+    rivals = pool.first[anyone] + nth.astype(np.int64)
+    return np.take_along_axis(rivals, progress[rivals].argmax(0)[None], 0)[0]
