@@ -29,6 +29,8 @@ class Behaviour:
         self.held = np.zeros((num_envs, 1))
         self.holding = np.zeros((num_envs, 1), bool)
         self.ticks = 0
+        self.here: np.ndarray | None = None
+        self.stood = np.zeros(num_envs, np.int64)
 
     def explore(self, env: int, explore: np.ndarray, find: np.ndarray | None, rng: np.random.Generator) -> None:
         """Environment ``env`` explores; where ``find`` is given, some heads for a goal later."""
@@ -52,7 +54,7 @@ class Behaviour:
 
     def _assign(self, env: int, first: np.ndarray, second: np.ndarray, switch_at: int, explorer: bool) -> None:
         self.first[env], self.second[env] = first, second
-        self.switch_at[env], self.explorer[env], self.age[env] = switch_at, explorer, 0
+        self.switch_at[env], self.explorer[env], self.age[env], self.stood[env] = switch_at, explorer, 0, 0
 
     def embedding(self) -> np.ndarray:
         """What each environment is asked for now ``[N, E]``."""
@@ -61,8 +63,16 @@ class Behaviour:
     def _second_now(self) -> np.ndarray:
         return self.age >= self.switch_at
 
+    def notice(self, points: np.ndarray, near: float) -> None:
+        """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was."""
+        if self.here is None:
+            self.here = points.copy()
+        stands = np.linalg.norm(points - self.here, axis=1) < near
+        self.here = np.where(stands[:, None], self.here, points)
+        self.stood = np.where(stands, self.stood + 1, 0)
+
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """``action [N, A]`` (±1) with noise: of a random size, or for explorers held for several steps."""
+        """``action [N, A]`` (±1) with noise: of a random size; for explorers, and who stands, held for several steps."""
         c = self.config
         drawn = rng.uniform(c.sigma_min, c.sigma_max, (len(action), 1))
         self.sigma = np.where((self.age > 0)[:, None] & c.steady, self.sigma, drawn)
@@ -70,7 +80,9 @@ class Behaviour:
             self.held = rng.normal(size=action.shape) * c.hold_scale
             self.holding = rng.random((len(action), 1)) < 0.5
         self.explores = self.explorer & ~self._second_now()
-        noise = np.where(self.explores[:, None] & self.holding, self.held, rng.normal(size=action.shape) * self.sigma)
+        stands = (self.stood >= c.shake_after) & (c.shake_after > 0)
+        shaken = (self.explores[:, None] & self.holding) | stands[:, None]
+        noise = np.where(shaken, self.held, rng.normal(size=action.shape) * self.sigma)
         self.ticks += 1
         self.age += 1
         return np.clip(action + noise, -1.0, 1.0).astype(np.float32)

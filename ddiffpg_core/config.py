@@ -166,6 +166,8 @@ class ExploreConfig:
     """How episodes are shared out and disturbed while data is collected.
 
     ``steady``: the size of an episode's noise stays what it was drawn to be at its start, so that some go undisturbed.
+    ``shake_after``: so many steps without getting on by a quarter of the tolerance, and noise is held as for explorers
+    until the robot moves: where a policy has come to stand nobody else shows how to get away. 0: never.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
@@ -174,6 +176,7 @@ class ExploreConfig:
     sigma_min: float = 0.05
     sigma_max: float = 0.5
     steady: bool = False
+    shake_after: int = 0
     hold_steps: int = 8
     hold_scale: float = 0.7
     finder_share: float = 0.5

@@ -75,6 +75,8 @@ class Learner(ABC):
         if self.transitions < self.config.train.warmup_iterations * len(obs):
             self.behaviour.disturb(np.zeros((len(obs), self.spec.action_dim)), self.rng)
             return self.rng.uniform(-1, 1, (len(obs), self.spec.action_dim)).astype(np.float32)
+        if self.config.explore.shake_after:
+            self.behaviour.notice(obs[:, self.spec.path_columns], 0.25 * self.spec.path_tolerance)
         embedding = torch.as_tensor(self.behaviour.embedding(), device=self.device)
         x = self.features(torch.as_tensor(obs, device=self.device))
         return self.behaviour.disturb(self.actor.sample(x, embedding, self.noise).cpu().numpy(), self.rng)

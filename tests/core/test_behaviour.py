@@ -123,3 +123,19 @@ def test_explorers_hold_half_of_their_noise_for_some_steps():
     b.switch_at[:] = 0  # on their way to a goal they are disturbed as the others are
     out = np.stack([b.disturb(np.zeros((N, 2)), rng) for _ in range(8)])
     assert not ((out == out[0]).all((0, 2)) & (np.abs(out[0]) < 1).all(1)).any()
+
+
+def test_who_stands_is_shaken_until_it_moves():
+    b, rng = behaviour(ExploreConfig(shake_after=3, sigma_min=0.0, sigma_max=0.0))
+    b.explorer[:] = False
+    where, noise = np.zeros((N, 2)), []
+    for _ in range(12):
+        where[0] += 0.3  # one goes on, the others stand
+        b.notice(where, 0.25)
+        noise.append(b.disturb(np.zeros((N, 2)), rng))
+    shaken = np.abs(np.array(noise)).max(-1) > 0
+    assert not shaken[:, 0].any() and not shaken[:3].any() and shaken[3:, 1:].all()
+    where[1] += 0.3
+    b.notice(where, 0.25)
+    now = np.abs(b.disturb(np.zeros((N, 2)), rng)).max(-1) > 0
+    assert not now[:2].any() and now[2:].all()
