@@ -66,13 +66,13 @@ class Behaviour:
     def notice(self, points: np.ndarray, near: float) -> None:
         """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was."""
         if self.here is None:
-            self.here = points.copy()
+            self.here = np.full_like(points, np.nan)  # nobody has stood yet
         stands = np.linalg.norm(points - self.here, axis=1) < near
         self.here = np.where(stands[:, None], self.here, points)
         self.stood = np.where(stands, self.stood + 1, 0)
 
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """``action [N, A]`` (±1) with noise: of a random size; for explorers, and who stands, held for several steps."""
+        """``action [N, A]`` (±1) with noise: of a random size; for explorers and who stands held for several steps."""
         c = self.config
         drawn = rng.uniform(c.sigma_min, c.sigma_max, (len(action), 1))
         self.sigma = np.where((self.age > 0)[:, None] & c.steady, self.sigma, drawn)
