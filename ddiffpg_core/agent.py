@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
 from ddiffpg_core.critic import Critic, project
+from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.ground import Ground
 from ddiffpg_core.guide import FINDER, Guide
@@ -96,6 +98,20 @@ class DDiffPG(Learner):
         if self.bank.modes:
             replay.mode[slot] = self._labels(np.array([slot]))[0]
             self.credit.add(slot, replay)
+
+    def demonstrate(self, shown: Sequence[Demonstration]) -> None:
+        """As every method; whatever else there is to discover modes from, these take part, and at once."""
+        self._fill_library()
+        replay, first = self.replay, self.replay.finished
+        super().demonstrate(shown)
+        new = np.flatnonzero(replay.live & (replay.born >= first))
+        if self.config.guide.share:
+            for slot in new:
+                path = replay.path(int(slot))
+                self.ground.add(path[:-2], path[1:-1])
+        new = new[np.argsort(replay.born[new])]
+        self.bank.add(replay.way[new], replay.mode[new], replay.born[new])
+        self.rediscover_modes()
 
     def _labels(self, slots: np.ndarray) -> np.ndarray:
         """Mode ids of finished trajectories; -1 for a success too far from every mode to be one's."""

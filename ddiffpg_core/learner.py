@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from ddiffpg_core.actors import Actor
 from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config
+from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Change, Mode
 from ddiffpg_core.novelty import Novelty
@@ -63,6 +65,23 @@ class Learner(ABC):
     @abstractmethod
     def _describe(self, slot: int) -> None:
         """Say what there is to say of the trajectory in ``slot``, which has just ended."""
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Begin with what another run has come to (its ``state_dict``): networks, memory, modes.
+
+        Its unfinished episodes are forgotten; roles and all that is random are this run's own.
+        """
+        behaviour, own = dict(self.behaviour.state_dict()), (self.rng.bit_generator.state, self.noise.get_state())
+        self.load_state_dict(state)
+        self.behaviour.load_state_dict(behaviour)
+        self.rng.bit_generator.state = own[0]
+        self.noise.set_state(own[1])
+        self.replay.restart(self.rng)
+
+    def demonstrate(self, shown: Sequence[Demonstration]) -> None:
+        """Keep demonstrations in the memory for good. ValueError where they are too many for it."""
+        for demonstration in shown:
+            self._describe(self.replay.put(demonstration, self.rng))
 
     def begin(self, obs: np.ndarray) -> None:
         """First observation of every environment ``[N, O]``."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.paths import rarity
 from ddiffpg_core.spec import Step, TaskSpec
 
@@ -31,7 +32,8 @@ class Replay:
     whole trajectory is kept beside them in numpy. ``explores`` marks steps that explored, not those that headed for a
     goal or ran a mode, and ``explored`` counts them. ``enters`` marks steps that enter a cell of the path (its edge
     ``cell`` metres) and the outcome (a sixteenth of each field's scale) in which the trajectory has not been before;
-    every step where ``cell`` is 0.
+    every step where ``cell`` is 0. ``demos`` has the slots of demonstrations, which stay for good, and for each the
+    steps to learn from.
     """
 
     def __init__(self, spec: TaskSpec, slots: int, num_envs: int, path_points: int, device: torch.device,
@@ -60,6 +62,7 @@ class Replay:
         self.mode = np.full(slots, -1)
         self.way = np.zeros((slots, path_points, p + len(spec.outcome)), np.float32)
         self.born = np.zeros(slots, np.int64)
+        self.demos: dict[int, np.ndarray] = {}
         self.finished = 0
         self.open = np.arange(num_envs)
 
@@ -105,24 +108,56 @@ class Replay:
     def close(self, env: int, step: Step) -> int:
         """End the trajectory of environment ``env``; returns its slot."""
         slot = int(self.open[env])
-        self.success[slot] = step.success[env]
-        self.terminated[slot] = step.terminated[env]
+        self._end(slot, bool(step.success[env]), bool(step.terminated[env]))
+        return slot
+
+    def _end(self, slot: int, success: bool, terminated: bool) -> None:
+        self.success[slot], self.terminated[slot] = success, terminated
         self.live[slot] = True
         self.born[slot] = self.finished
         self.finished += 1
-        return slot
 
     def reopen(self, env: int, obs: torch.Tensor, rng: np.random.Generator) -> None:
         """Give environment ``env`` a free slot, beginning at ``obs [O]``."""
         slot = self._free_slot(rng)
         self.open[env] = slot
+        self._clear(slot)
+        self.obs[slot, 0] = obs
+
+    def _clear(self, slot: int) -> None:
         self.length[slot] = self.explored[slot] = 0
         self.live[slot] = self.success[slot] = self.terminated[slot] = False
         self.mode[slot] = -1
-        self.obs[slot, 0] = obs
+
+    def restart(self, rng: np.random.Generator) -> None:
+        """Forget the episodes that have not ended: every environment gets a free slot."""
+        self.length[self.open] = self.explored[self.open] = 0
+        count, self.open = len(self.open), self.open[:0]
+        for _ in range(count):
+            slot = self._free_slot(rng)
+            self.open = np.append(self.open, slot)
+            self._clear(slot)
+
+    def put(self, shown: Demonstration, rng: np.random.Generator) -> int:
+        """Keep a demonstration for good; returns its slot. ValueError where half of the memory holds such already."""
+        if 2 * (len(self.demos) + 1) > len(self.live) - len(self.open):
+            raise ValueError(f"{len(self.demos)} demonstrations fill half of the memory: "
+                             f"raise replay.trajectories ({len(self.live)}), or give fewer")
+        slot, steps, device = self._free_slot(rng), len(shown.action), self.obs.device
+        self._clear(slot)
+        self.obs[slot, : steps + 1] = torch.as_tensor(shown.obs, device=device)
+        self.action[slot, :steps] = torch.as_tensor(shown.action, device=device)
+        self.target[:, slot, :steps] = self.action[slot, :steps]
+        self.reward[slot, :steps] = torch.as_tensor(shown.reward, device=device)
+        if self.cell:
+            self.enters[slot, :steps] = self._enters(np.full(steps, slot), np.arange(steps))
+        self.explores[slot] = False
+        self.length[slot], self.demos[slot] = steps, np.flatnonzero(shown.counts)
+        self._end(slot, success=True, terminated=True)
+        return slot
 
     def _free_slot(self, rng: np.random.Generator) -> int:
-        """A slot never used, else a failure's, else one of the mode that holds the most.
+        """A slot never used, else a failure's, else one of the mode that holds the most; never a demonstration's.
 
         Successes of no mode are of ways too rare to be one yet: they go only where they fill a third of the memory.
         """
@@ -134,9 +169,11 @@ class Replay:
         failed = np.flatnonzero(self.live & ~self.success)
         if len(failed) > len(self.live) // 3:
             return int(rng.choice(failed))
-        ids, counts = np.unique(self.mode[self.live & self.success], return_counts=True)
+        may_go = self.live & self.success
+        may_go[list(self.demos)] = False
+        ids, counts = np.unique(self.mode[may_go], return_counts=True)
         counts = np.where((ids < 0) & (counts < len(self.live) // 3), 0, counts)
-        return int(rng.choice(np.flatnonzero(self.live & self.success & (self.mode == ids[counts.argmax()]))))
+        return int(rng.choice(np.flatnonzero(may_go & (self.mode == ids[counts.argmax()]))))
 
     def collected(self) -> np.ndarray:
         """Slots that hold at least one step."""
@@ -162,13 +199,19 @@ class Replay:
         return self._ends[1][slots]
 
     def rows(self, slots: np.ndarray, rng: np.random.Generator, explores: int | None = None) -> Rows:
-        """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore."""
+        """A random step of each trajectory in ``slots [G, B]``; for group ``explores`` one of those that explore.
+
+        Of a demonstration it is one of those that are learned from.
+        """
         chance = rng.random(slots.shape)
         time = (chance * self.length[slots]).astype(np.int64)
         if explores is not None:
             own = slots[explores]
             nth = (chance[explores] * self.explored[own]).astype(np.int64)
             time[explores] = (self.explores[own].cumsum(1) > nth[:, None]).argmax(1)
+        for slot, steps in self.demos.items():
+            drawn = slots == slot
+            time[drawn] = steps[(chance[drawn] * len(steps)).astype(np.int64)]
         device = self.obs.device
         return Rows(torch.from_numpy(slots).to(device), torch.from_numpy(time).to(device))
 
@@ -180,7 +223,7 @@ class Replay:
         used = int(max(self.open.max(), self.collected().max(initial=0))) + 1
         state: dict[str, Any] = {name: _array(getattr(self, name)[:used]) for name in _PER_SLOT}
         state["target"] = [_array(kind[:used]) for kind in self.target]
-        return {**state, "open": self.open, "finished": self.finished}
+        return {**state, "open": self.open, "finished": self.finished, "demos": self.demos}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         used = len(state["length"])
@@ -190,6 +233,7 @@ class Replay:
         for mine, kept in zip(self.target, state["target"]):
             mine[:used] = torch.as_tensor(kept)
         self.open, self.finished = state["open"].copy(), state["finished"]
+        self.demos = dict(state.get("demos", {}))  # checkpoints from before there were any have none
 
 
 def _array(value: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,16 @@ class RunError(RuntimeError):
 class Run:
     """Files of one run under ``folder``.
 
-    ``config.yaml`` the resolved settings, ``run.json`` task and seed, ``metrics.csv`` and ``tensorboard/`` the
-    log, ``checkpoint.pt`` everything to go on from, ``policy.pt`` the best policy so far, ``report.json`` its
-    last evaluation; ``diverged.pt``, where a loss was not finite, what the networks learned from then.
+    ``config.yaml`` the resolved settings, ``run.json`` task, seed and, in plain values, what else it ``began_with``,
+    ``metrics.csv`` and ``tensorboard/`` the log, ``checkpoint.pt`` everything to go on from, ``policy.pt`` the best
+    policy so far, ``report.json`` its last evaluation; ``diverged.pt``, where a loss was not finite, what the networks
+    learned from then.
     """
 
-    def __init__(self, folder: Path, task: str, seed: int, config: Config, commit: str) -> None:
+    def __init__(self, folder: Path, task: str, seed: int, config: Config, commit: str,
+                 began_with: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.folder, self.task, self.seed, self.config, self.commit = folder, task, seed, config, commit
+        self.began_with = began_with
         self.iteration = 0
         self.best: list[float] = []
         self.trained_seconds = self.trained_cpu = 0.0
@@ -51,7 +55,8 @@ class Run:
         self._board: Any = None
 
     @classmethod
-    def create(cls, folder: Path, task: str, seed: int, config: Config, commit: str) -> Run:
+    def create(cls, folder: Path, task: str, seed: int, config: Config, commit: str,
+               began_with: Mapping[str, Any] = MappingProxyType({})) -> Run:
         """A new run; refuses a folder that has more in it than a start that was cut short has left."""
         plain, written = settings.dump(config), folder / "config.yaml"
         try:
@@ -59,10 +64,12 @@ class Run:
             if any(path != written or path.read_bytes() != plain.encode() for path in folder.iterdir()):
                 raise RunError(f"{folder}: exists and is not empty; choose another --out, or --resume to go on with it")
             written.write_text(plain, encoding="utf-8")
-            (folder / "run.json").write_text(json.dumps({"task": task, "seed": seed, "commit": commit}) + "\n")
+            about: dict[str, Any] = {"task": task, "seed": seed, "commit": commit}
+            about |= {"began_with": dict(began_with)} if began_with else {}
+            (folder / "run.json").write_text(json.dumps(about) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
-        return cls(folder, task, seed, config, commit)
+        return cls(folder, task, seed, config, commit, began_with)
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -72,10 +79,10 @@ class Run:
             raise RunError(f"{folder}: holds no training run (no run.json)")
         try:
             raw = json.loads(about.read_text())
-            task, seed, commit = raw["task"], raw["seed"], raw["commit"]
+            task, seed, commit, began_with = raw["task"], raw["seed"], raw["commit"], raw.get("began_with", {})
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{about}: damaged ({error})") from error
-        return cls(folder, task, seed, settings.load_file(folder / "config.yaml", Config()), commit)
+        return cls(folder, task, seed, settings.load_file(folder / "config.yaml", Config()), commit, began_with)
 
     def check_same(self, task: str, seed: int, config: Config) -> None:
         """Refuse to go on with other settings than the run began with, naming the first difference."""
@@ -88,6 +95,11 @@ class Run:
                                "resume with the same settings or start a new run")
 
     # ---- going on ---------------------------------------------------------------------------------
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.folder / "checkpoint.pt").exists()
 
     def restore(self, env: VecEnv, agent: Learner) -> np.ndarray | None:
         """Put environment and agent back to the last checkpoint; returns the observations, None without one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from ddiffpg_cli.mcap_writer import Limits, McapRecording, RecordingError, Topic
 
@@ -169,19 +170,20 @@ class RecorderNode(Node):
 
     def _write_values(self, names: Sequence[str], got: Any) -> None:
         """As an event that says that all of them changed: so whoever reads it needs to know of one thing only."""
-        types, now = self._types.types, time.time_ns()
-        pairs = zip(names, got.result().values)
-        parameter: Any = types["rcl_interfaces/msg/Parameter"]
-        changed: Any = [parameter(name=name, value=_copy(value, types)) for name, value in pairs]
-        stamp = types["builtin_interfaces/msg/Time"](sec=now // 10**9, nanosec=now % 10**9)
-        event = types[PARAMETER_EVENT](
-            stamp=stamp,
-            node=self._wanted.controller,
-            new_parameters=[],
-            changed_parameters=changed,
-            deleted_parameters=[],
-        )
-        self._write(PARAMETERS, now, bytes(self._types.serialize_cdr(event, PARAMETER_EVENT)))
+        now, values = time.time_ns(), dict(zip(names, got.result().values))
+        self._write(PARAMETERS, now, parameter_event(self._types, self._wanted.controller, values, now))
+
+
+def parameter_event(types: Typestore, node: str, values: Mapping[str, Any], now: int) -> bytes:
+    """rcl_interfaces/ParameterEvent, serialized: at ``now`` (ns) all ``values`` (ParameterValue by name) changed."""
+    known = types.types
+    parameter: Any = known["rcl_interfaces/msg/Parameter"]
+    changed: Any = [parameter(name=name, value=_copy(value, known)) for name, value in values.items()]
+    stamp = known["builtin_interfaces/msg/Time"](sec=now // 10**9, nanosec=now % 10**9)
+    event = known[PARAMETER_EVENT](
+        stamp=stamp, node=node, new_parameters=[], changed_parameters=changed, deleted_parameters=[]
+    )
+    return bytes(types.serialize_cdr(event, PARAMETER_EVENT))
 
 
 def _copy(value: Any, types: Any) -> Any:

@@ -107,6 +107,18 @@ class Recording:
         """Names of the topics of a type, and of a role where that is given."""
         return [t.name for t in self.topics.values() if t.type == kind and (role is None or t.role == role)]
 
+    def topic_of(self, controller: str, kind: str, name: str, taken: Collection[str] = ()) -> str | None:
+        """Full name of the topic of a type that the controller's parameter calls ``name``; None where it is not there.
+
+        Where the controller was started with another name (remapped) it is the only one of its type that is not
+        ``taken``.
+        """
+        full = name if name.startswith("/") else f"{controller.rpartition('/')[0]}/{name}"
+        if full in self.topics:
+            return full
+        others = [topic for topic in self.of_type(kind, "in") if topic not in taken]
+        return others[0] if len(others) == 1 else None
+
     def messages(self, topics: Collection[str]) -> Iterator[Heard]:
         """Those of ``topics``, deserialized."""
         for file in self._files:

@@ -21,22 +21,15 @@ class _Topics:
     """Stands in for the node that ``Inputs`` subscribes with: keeps the callback of each recorded topic."""
 
     def __init__(self, recording: Recording, controller: str) -> None:
-        self._recording, self._namespace = recording, controller.rpartition("/")[0]
+        self._recording, self._controller = recording, controller
         self.callbacks: dict[str, Callable[[Any], None]] = {}
         self.names: dict[str, str] = {}  # as the parameter has it -> as it was recorded
 
     def create_subscription(self, kind: Any, name: str, callback: Callable[[Any], None], qos: Any) -> None:
-        found = self._find(f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}", name)
+        type_name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        found = self._recording.topic_of(self._controller, type_name, name, self.callbacks)
         if found is not None:
             self.callbacks[found], self.names[name] = callback, found
-
-    def _find(self, kind: str, name: str) -> str | None:
-        """By its name; where the controller was started with another one (remapped), as the only one of its type."""
-        full = name if name.startswith("/") else f"{self._namespace}/{name}"
-        if full in self._recording.topics:
-            return full
-        others = [t for t in self._recording.of_type(kind, "in") if t not in self.callbacks]
-        return others[0] if len(others) == 1 else None
 
 
 class _PlacedInputs(Inputs):

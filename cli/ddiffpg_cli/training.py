@@ -26,6 +26,7 @@ from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.task import PlanarTask, Task
 
+from .beginning import Beginning, Loaded
 from .errors import BadInput, Failed
 
 EVALUATION_ENVS = 200
@@ -33,46 +34,71 @@ EVALUATION_ENVS = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for on the command line. ``seed`` and ``config`` None: those that the run has, where one is."""
+    """What was asked for on the command line. None: what the run has, where one is, and else nothing in particular."""
 
     task: str
     folder: Path
     seed: int | None
     config: Config | None
+    beginning: Beginning | None
 
 
-def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Run:
+@dataclass(frozen=True)
+class Opened:
+    """A run, and what it is still to be given before its first step."""
+
+    run: Run
+    loaded: Loaded
+
+
+def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Opened:
     """A new run, or with ``resume`` the one that is there (a new one where there is none).
 
     Raises BadInput where the directory is used or holds no run, where its settings are others than those asked
-    for, and where the device is not there.
+    for, where what it is to begin with does not fit it, and where the device is not there.
     """
+    task = tasks.make(wanted.task)
     try:
         if resume and (wanted.folder / "run.json").exists():
-            run = Run.open(wanted.folder)
-            seed = run.seed if wanted.seed is None else wanted.seed
-            run.check_same(wanted.task, seed, wanted.config or run.config)
-            _check_device(run.config)
-            return run
-        config = wanted.config or default()
+            run = _there(wanted)
+            return Opened(run, Loaded() if run.begun else Beginning.of(run).load(task, run.config))
+        config, beginning = wanted.config or default(), wanted.beginning or Beginning()
         _check_device(config)
-        return Run.create(wanted.folder, wanted.task, wanted.seed or 0, config, commit())
+        loaded = beginning.load(task, config)
+        run = Run.create(wanted.folder, wanted.task, wanted.seed or 0, config, commit(), beginning.plain())
+        return Opened(run, loaded)
     except RunError as error:
         raise BadInput(str(error)) from error
 
 
-def train_run(run: Run, on_progress: Callable[[int, str], None]) -> Report:
-    """Train ``run`` to its end, from its last checkpoint where it has one, and draw its pictures."""
+def _there(wanted: Wanted) -> Run:
+    """The run that is there; RunError where it is another than the one that is asked for."""
+    run = Run.open(wanted.folder)
+    run.check_same(wanted.task, run.seed if wanted.seed is None else wanted.seed, wanted.config or run.config)
+    if wanted.beginning is not None:
+        wanted.beginning.check_same(run)
+    _check_device(run.config)
+    return run
+
+
+def train_run(opened: Opened, on_progress: Callable[[int, str], None], say: Callable[[str], None]) -> Report:
+    """Train a run to its end, from its last checkpoint where it has one, and draw its pictures.
+
+    ``say`` is told what the run begins with.
+    """
+    run = opened.run
     task, config = tasks.make(run.task), run.config
     torch.set_num_threads(config.train.torch_threads)
     precision.use(config.train.matmul, config.train.device)
     run.on_progress = on_progress
     begun = run.iteration
-    with ExitStack() as opened:
-        opened.enter_context(naming_what_fills_memory(config))
-        env = opened.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
-        evaluation_env = opened.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
+    with ExitStack() as stack:
+        stack.enter_context(naming_what_fills_memory(config))
+        env = stack.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
+        evaluation_env = stack.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
         agent = make_agent(task.spec, config, run.seed)
+        for note in opened.loaded.give(agent):
+            say(note)
         try:
             report = train(env, agent, evaluator(evaluation_env), run, config.train)
         except CheckpointError as error:

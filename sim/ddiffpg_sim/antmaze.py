@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from ddiffpg.observation import JointState, RobotState, rotation
+from ddiffpg.observation import JointState, RobotState, joint_positions, rotation
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, Symmetry, TaskSpec
 
 from .maze import LAYOUTS, Maze, MazeTask
@@ -146,6 +146,10 @@ class AntMaze(MazeTask):
         """MuJoCo gives the angular velocity in the torso's frame; a state has it in the fixed one."""
         joints = {j: JointState(float(p), float(v)) for j, p, v in zip(JOINTS, qpos[7:], qvel[6:])}
         return RobotState(stamp, qpos[:3], qpos[3:7], qvel[:3], rotation(qpos[3:7]) @ qvel[3:6], joints)
+
+    def qpos_of(self, state: RobotState) -> np.ndarray:
+        """Torso and joints: ``[15]``."""
+        return np.concatenate([state.position, state.orientation, joint_positions(state, JOINTS)])
 
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         reached = self.maze.distances_to_goals(qpos[:, :2]) < self.goal_radius

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ddiffpg.observation import JointState, RobotState
+from ddiffpg.observation import JointState, RobotState, joint_positions
 from ddiffpg_core.spec import ActionField, ActionSpec, JointLimits, ObservationField, TaskSpec
 
 from . import panda
@@ -194,17 +194,24 @@ class ArmTask:
     def robot_state(self, stamp: float, qpos: np.ndarray, qvel: np.ndarray) -> RobotState:
         """The base stands still; the joints of the scene are reported like the arm's own."""
         frames = self._frames(qpos[None, :ARM])
-        names = (*panda.JOINTS, *(joint.name for joint in self.scene_joints))
         return RobotState(
             stamp=stamp,
             position=np.array(self.base),
             orientation=np.array([1.0, 0.0, 0.0, 0.0]),
             linear_velocity=np.zeros(3),
             angular_velocity=np.zeros(3),
-            joints={name: JointState(float(p), float(v)) for name, p, v in zip(names, qpos, qvel)},
+            joints={name: JointState(float(p), float(v)) for name, p, v in zip(self._joint_names, qpos, qvel)},
             end_effector_position=frames.tip[0],
             end_effector_velocity=frames.velocity(qvel[None, :ARM])[0],
         )
+
+    def qpos_of(self, state: RobotState) -> np.ndarray:
+        """The arm's joints, then the scene's: ``[7 + J]``."""
+        return joint_positions(state, self._joint_names)
+
+    @cached_property
+    def _joint_names(self) -> tuple[str, ...]:
+        return (*panda.JOINTS, *(joint.name for joint in self.scene_joints))
 
     def tip(self, qpos: np.ndarray) -> np.ndarray:
         """Where the tip is: ``[N, 3]`` m."""

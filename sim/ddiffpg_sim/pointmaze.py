@@ -117,6 +117,10 @@ class PointMaze(MazeTask):
             angular_velocity=np.zeros(3),
         )
 
+    def qpos_of(self, state: RobotState) -> np.ndarray:
+        """x and y: ``[2]``."""
+        return state.position[:2].copy()
+
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         return self.success(qpos).astype(np.float32)
 

@@ -89,6 +89,10 @@ class Task(Protocol):
         """One robot's ``qpos [nq]``, ``qvel [nv]`` as its own sensors report it."""
         ...
 
+    def qpos_of(self, state: RobotState) -> np.ndarray:
+        """``qpos [nq]`` back from what one robot's sensors report; NaN where they do not say."""
+        ...
+
     def success(self, qpos: np.ndarray) -> np.ndarray:
         """``[N]`` bool: is the goal reached? Ends the episode."""
         ...

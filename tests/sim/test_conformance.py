@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 import ddiffpg_sim.gym_env  # noqa: F401 (registers the tasks)
 from ddiffpg.contract import ACTION_KINDS, OBSERVATION_SOURCES
+from ddiffpg.observation import RobotState, observe
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.obstacles import Obstacle
@@ -121,6 +122,19 @@ def test_what_a_step_gives_is_its_own(task):
             array[:] = 0 if array.dtype == bool else 99
         touched.state_dict()["physics"][:] = 99
         touched.steps[:] = 99
+
+
+def test_what_its_sensors_report_says_where_the_robot_is(task):
+    env, rows = BatchedEnv(task, 4), task.start(np.random.default_rng(0), 1)
+    nq, nv = rows[0].shape[1], rows[1].shape[1]
+    for action in held_actions(task, np.random.default_rng(3), 10, 4):
+        step = env.step(action)
+    for physics, seen in zip(env.state_dict()["physics"], step.final_obs):
+        qpos, qvel = np.split(physics[1 : 1 + nq + nv], [nq])
+        state = task.robot_state(0.0, qpos, qvel)
+        np.testing.assert_array_equal(task.qpos_of(state), qpos)
+        np.testing.assert_allclose(observe(task.spec, state), seen, atol=1e-5)
+    assert np.isnan(task.qpos_of(RobotState(0.0))).any()
 
 
 def test_rewards_and_flags_have_their_types(task):

@@ -15,7 +15,8 @@ from .evaluate import describe
 if TYPE_CHECKING:
     from ddiffpg_core.config import Config
     from ddiffpg_core.evaluate import Report
-    from ddiffpg_core.run import Run
+
+    from ..training import Opened
 
 PRESET = "cpu"
 HELP = {"train": "learn a task: finds its modes by itself; writes checkpoints, logs and pictures into a run directory"}
@@ -38,6 +39,18 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
         help="override one setting; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--demos", type=Path, nargs="+", default=[], metavar="FILE.mcap",
+        help="begin with what these recordings show: drives to a goal are kept in the memory, and make modes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--demos-who", choices=("human", "all"), default="human",
+        help="whose steps in them are learned from: a human's alone, or the policy's too (default human)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", type=Path, dest="origin", metavar="RUN",
+        help="begin with what another run (its directory) has come to: networks, memory, modes, and its settings",
+    )  # fmt: skip
+    parser.add_argument(
         "--resume", action="store_true", help="go on where the run in DIR stopped; start it where there is none"
     )
     add_json(parser)
@@ -48,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     check_task(args.task)
     given = settings(args) if args.method or args.preset or args.config or args.overrides else None
 
+    from ..beginning import Beginning
     from ..training import Wanted, notes, open_run
 
-    wanted = Wanted(args.task, args.out, args.seed, given)
-    training = open_run(wanted, lambda: settings(args), args.resume)
-    for note in notes(training.config):
-        print(f"note: {note}", file=sys.stderr)
-    report = _train(training)
+    asked = args.origin is not None or args.demos
+    beginning = Beginning.given(args.origin, args.demos, args.demos_who) if asked else None
+    opened = open_run(Wanted(args.task, args.out, args.seed, given, beginning), lambda: settings(args), args.resume)
+    for note in (*notes(opened.run.config), *opened.loaded.notes):
+        _say(note)
+    report = _train(opened)
     print(describe(report), file=text_out(args.json))
     write_json(report.to_dict(), args.json)
     return OK
@@ -68,25 +83,37 @@ def check_task(name: str) -> None:
         raise BadInput(f"TASK {name!r}: no such task (known: {', '.join(tasks.names())})")
 
 
-def _train(training: Run) -> Report:
+def _train(opened: Opened) -> Report:
     from ..training import train_run
 
-    shown = Progress("iteration", training.config.train.iterations)
+    shown = Progress("iteration", opened.run.config.train.iterations)
     try:
-        return train_run(training, shown.show)
+        return train_run(opened, shown.show, _say)
     except KeyboardInterrupt:
-        print(f"\nstopped; the same command with --resume goes on from {training.folder}", file=sys.stderr)
+        print(f"\nstopped; the same command with --resume goes on from {opened.run.folder}", file=sys.stderr)
         raise
     finally:
         shown.end()
 
 
+def _say(note: str) -> None:
+    print(f"note: {note}", file=sys.stderr)
+
+
 def settings(args: argparse.Namespace) -> Config:
-    """Preset and task, then file, then the method, then single settings; each wins over the one before."""
+    """Preset and task, or those of the run it begins from, then file, then the method, then single settings.
+
+    Each wins over the one before.
+    """
     from ddiffpg_core import config
     from ddiffpg_core.defaults import load_preset
 
-    settings = load_preset(args.preset or PRESET, args.task)
+    if args.origin is not None and args.preset is None:
+        from ..beginning import origin_run
+
+        settings = origin_run(args.origin).config
+    else:
+        settings = load_preset(args.preset or PRESET, args.task)
     if args.config is not None:
         settings = config.load_file(existing_file(args.config, "--config"), settings)
     if args.method is not None:

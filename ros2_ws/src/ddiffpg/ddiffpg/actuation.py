@@ -22,7 +22,7 @@ import numpy as np
 
 from ddiffpg.contract import Contract, ContractError
 from ddiffpg.decision import ControllerConfig
-from ddiffpg.observation import RobotState
+from ddiffpg.observation import RobotState, joint_positions
 from ddiffpg.safety import (
     Command,
     Limits,
@@ -292,8 +292,7 @@ class JointPositionDelta:
 
     def _measured(self, state: RobotState) -> np.ndarray:
         """Positions ``[A]`` of the action's joints, NaN where not known."""
-        joints = (state.joints.get(name) for name in self._joints)
-        return np.array([math.nan if joint is None else joint.position for joint in joints])
+        return joint_positions(state, self._joints)
 
 
 def _bounds(contract: Contract) -> tuple[np.ndarray, np.ndarray]:

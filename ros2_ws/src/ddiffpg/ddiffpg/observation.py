@@ -7,14 +7,35 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from ddiffpg.contract import Contract, ContractError, ObservationField
+from ddiffpg.contract import Contract, ContractError
 
 UNIT_TOLERANCE = 0.01  # how far a quaternion's length may be from 1
+
+
+class Field(Protocol):
+    """One number of an observation, as a contract or a task describes it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def joint(self) -> str | None: ...
+
+
+class Observed(Protocol):
+    """What says which numbers an observation has: a contract, or a task's description."""
+
+    @property
+    def observation(self) -> Sequence[Field]: ...
 
 
 def _missing(count: int) -> np.ndarray:
@@ -89,7 +110,13 @@ class RobotState:
         return rotation(self.orientation).T @ self.angular_velocity
 
 
-def observe(contract: Contract, state: RobotState) -> np.ndarray:
+def joint_positions(state: RobotState, names: Sequence[str]) -> np.ndarray:
+    """Positions ``[len(names)]`` of these joints, NaN where not known."""
+    joints = (state.joints.get(name) for name in names)
+    return np.array([math.nan if joint is None else joint.position for joint in joints])
+
+
+def observe(contract: Observed, state: RobotState) -> np.ndarray:
     """The observation ``[O]`` (float32, physical units) in the contract's order; NaN where missing.
 
     A joint is found by its name, so the order of ``state.joints`` does not matter.
@@ -99,18 +126,18 @@ def observe(contract: Contract, state: RobotState) -> np.ndarray:
         return np.array(values, np.float32)
 
 
-def missing_fields(contract: Contract, observation: np.ndarray) -> tuple[str, ...]:
+def missing_fields(contract: Observed, observation: np.ndarray) -> tuple[str, ...]:
     """Names of the fields of ``observation [O]`` that are NaN or infinite, with their sources."""
     bad = np.flatnonzero(~np.isfinite(observation))
-    return tuple(_describe(contract.observation[i]) for i in bad)
+    return tuple(_describe(contract.observation[int(i)]) for i in bad)
 
 
-def _describe(field: ObservationField) -> str:
+def _describe(field: Field) -> str:
     joint = f" of joint '{field.joint}'" if field.joint is not None else ""
     return f"{field.name} ({field.source}{joint})"
 
 
-def _read(field: ObservationField, state: RobotState) -> float:
+def _read(field: Field, state: RobotState) -> float:
     if field.joint is not None:
         joint = state.joints.get(field.joint)
         return math.nan if joint is None else getattr(joint, field.source.removeprefix("joint."))

@@ -148,7 +148,7 @@ class Report:
         level = "ok" if decision.state in (DRIVE, ARRIVED, OFF, TELEOP) and not faults else "warn"
         level = "error" if decision.state == FAULT else level
         text = "; ".join((f"{decision.state}: {decision.reason}", *faults))
-        values = {**_values(decision), "faults": "; ".join(faults), **more}
+        values = {**decision_values(decision), "faults": "; ".join(faults), **more}
         self._status.publish(messages.status(self._name, level, text, values))
         self._mode.publish(Int32(data=mode))
         self._draw(decision, shapes)
@@ -207,7 +207,7 @@ class Report:
         )
 
 
-def _values(decision: Decision) -> dict[str, object]:
+def decision_values(decision: Decision) -> dict[str, object]:
     """A decision as the key-value pairs of the status; what goes by mode is ``id:value,...``."""
     to_go = next((way.length for way in decision.ways if way.id == decision.mode), math.nan)
     return {
