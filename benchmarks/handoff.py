@@ -3,8 +3,9 @@
     python benchmarks/handoff.py [--policies NAME ...] [--seeds N] [--seed N] [--json FILE|-]
 
 The robot's controller drives the simulated robot. A scripted human, who wavers, drives along a mode's
-prototype for a quarter or half of the way and hands over to the policy; or takes over from the policy in
-the middle, drives on along the same way for half a metre and gives back. Each of these for every mode of
+prototype and hands over to the policy: after a quarter or half of the way; where it has just parted from
+all other ways; or after a quarter of what is left of it from there. Or takes over from the policy in the
+middle, drives on along the same way for half a metre and gives back. Each of these for every mode of
 every policy and every seed. Jumps are the change of what is sent from one control period to the next, in
 terms of what a transition allows; jerk is the second difference of what is sent. Writes JSON.
 """
@@ -34,7 +35,9 @@ from ddiffpg_sim.robot import SimRobot
 
 POLICIES = ("pointmaze-v1", "pointmaze-v2", "pointmaze-v3", "pointmaze-v4")
 QUARTER, HALF, BACK = "handed over after a quarter", "handed over after a half", "taken over in the middle, given back"
-SCENARIOS = (QUARTER, HALF, BACK)
+PARTING = "handed over where its way has parted"
+OWN = "handed over after a quarter of its way from where it has parted"
+SCENARIOS = (QUARTER, HALF, BACK, PARTING, OWN)
 SPEED, AHEAD = 0.8, 0.3  # m/s, and metres ahead on the prototype that the human steers for
 WAVER, MEMORY = 0.15, 0.8  # m/s of the human's unsteadiness, and how much of it stays from tick to tick
 STRETCH = 0.5  # metres that the human drives on before giving back
@@ -153,6 +156,13 @@ def parted(contract: Contract, mode: int, begin: float, end: float) -> bool:
     return bool(min(off, default=np.inf) > 0.5 * contract.path_tolerance)
 
 
+def parting(contract: Contract, mode: int) -> float:
+    """The share of the way of ``mode`` after which it has parted from all others; 1 where it never does."""
+    path = np.array(contract.mode(mode).path, float)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    return next((float(m / along[-1]) for m in along if parted(contract, mode, 0.0, m)), 1.0)
+
+
 def _prelude(drive: Drive, human: Human, scenario: str, mode: int) -> tuple[int, tuple[float, float]]:
     """What is done until command is given to the policy: ticks from the human's first command to being in command,
     and from where to where (metres along the prototype) the human drove."""
@@ -160,7 +170,8 @@ def _prelude(drive: Drive, human: Human, scenario: str, mode: int) -> tuple[int,
         while not drive.over and human.share(drive.position) < 0.5:
             drive.tick(mode=mode)
     begun, called = human.driven(drive.position), len(drive.decisions)
-    share = {QUARTER: 0.25, HALF: 0.5, BACK: 1.0}[scenario]
+    apart = parting(drive.controller.policy.contract, mode)
+    share = {QUARTER: 0.25, HALF: 0.5, BACK: 1.0, PARTING: apart, OWN: apart + 0.25 * (1.0 - apart)}[scenario]
     metres = STRETCH if scenario == BACK else np.inf
     while not drive.over and human.share(drive.position) < share and human.driven(drive.position) - begun < metres:
         drive.tick(human.wish(drive.position))
