@@ -39,6 +39,37 @@ def test_of_ways_that_share_their_beginning_the_one_is_told_once_they_have_parte
     assert driven(MAZE_V4[mode][:4], V4).intent().mode == mode
 
 
+def test_ways_that_are_just_parting_are_told_by_where_the_robot_heads():
+    end = (0.0, -0.21)
+    standing, heading = driven([(0.0, 0.0), end]), driven([(0.0, 0.0), end])
+    assert standing.intent().mode is None
+    standing.go_on(np.array(end), np.zeros(2))
+    assert standing.intent().mode is None
+    heading.go_on(np.array(end), np.array([0.0, -0.8]))
+    assert heading.intent().mode == 0
+
+
+@pytest.mark.parametrize("velocity", [(math.nan, 0.0), (math.inf, 0.0)])
+def test_where_the_robot_heads_may_not_be_known(velocity):
+    tracker = driven([(0.0, 0.0), (0.0, 0.6)])
+    before = tracker.intent()
+    tracker.go_on(np.array([0.0, 0.6]), np.array(velocity))
+    assert tracker.intent() == before
+
+
+def test_however_fast_the_robot_is_it_goes_on_by_half_of_the_tolerance_at_most():
+    tracker, far = driven([(0.0, 0.0), (0.0, 0.6)]), np.array([0.0, 1000.0])
+    tracker.go_on(np.array([0.0, 0.6]), far)
+    other = driven([(0.0, 0.0), (0.0, 0.6 + V1.path_tolerance / 2)], step=0.6)
+    assert tracker.intent().mode == other.intent().mode == 1
+
+
+def test_too_little_stays_too_little_wherever_the_robot_heads():
+    tracker = driven([(0.0, 0.0), (0.0, -0.05)])
+    tracker.go_on(np.array([0.0, -0.05]), np.array([0.0, -0.8]))
+    assert "too little was driven by hand" in tracker.intent().reason
+
+
 def test_who_takes_over_in_the_middle_has_begun_the_way_that_goes_on_from_there():
     assert driven([(-0.5, 1.0), (-1.5, 1.0)]).intent().mode == 1
 

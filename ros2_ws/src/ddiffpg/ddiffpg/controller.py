@@ -242,9 +242,10 @@ class Controller:
         if hand.source != POLICY:
             return hand.source, None, hand.reason
         if self._by_hand.begun:
+            self._by_hand.go_on(view.position, view.velocity)
+            self._intent = self._by_hand.intent()
             self._by_hand.forget()
-            if self._intent is not None:
-                self._replanner.take_up(self._intent, view.free)
+            self._replanner.take_up(self._intent, view.free)
         present = self._replanner.present if forced == UNCONDITIONAL else forced
         if present is not None and self._arrived(present, view):
             return ARRIVED, present, f"at the end of mode {present}"

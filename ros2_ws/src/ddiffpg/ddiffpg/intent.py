@@ -25,6 +25,7 @@ SKIP = 3  # nodes of a prototype that one point may pass over: corners are cut
 STAY = 0.5  # what it costs not to come on along a prototype: no more than to be on none
 NONE = 0.5  # what a point costs that is on no prototype: half the square of its distance from one, in half tolerances
 ENTER = 1.0  # what it costs to come onto a prototype from where one was on none
+AHEAD = 0.3  # s for which a path is taken to go on as it goes where it is handed over: ways may be just parting there
 ALIKE = 0.1  # a mode is possible that is so likely in terms of the likeliest
 
 
@@ -75,6 +76,16 @@ class IntentTracker:
             return
         while (apart := math.dist(position, self._last)) >= self.spacing:
             self._take(self._last + (position - self._last) * (self.spacing / apart))
+
+    def go_on(self, position: np.ndarray, velocity: np.ndarray) -> None:
+        """The path ends at ``position [D]`` (m), and would go on at ``velocity [D]`` (m/s), where that is known.
+
+        Where too little was driven to tell, what would come of it does not either.
+        """
+        step = AHEAD * velocity
+        length = float(np.linalg.norm(step))
+        if self._points >= SHORTEST and math.isfinite(length):
+            self.add(position + step * min(1.0, self._near / max(length, self._near)))
 
     def intent(self) -> Intent:
         """What the path so far says."""
