@@ -22,6 +22,6 @@ def test_it_measures_hand_overs_of_a_shipped_policy(tmp_path):
     done = subprocess.run([*command, "--json", str(out)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    assert result["episodes"] == 6 and result["smoothness"]["jumps_above_allowed"] == 0
+    assert result["episodes"] == 10 and result["smoothness"]["jumps_above_allowed"] == 0
     assert all(found["ticks_to_take_over_worst"] == 0 for found in result["by_scenario"].values())
     assert all(found["mode_kept"] == found["success"] == 1.0 for found in result["by_scenario"].values())
