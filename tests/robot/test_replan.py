@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddiffpg.modes import Way
-from ddiffpg.replan import Chances, Choice, Patience, Replanner
+from ddiffpg.replan import Chances, Choice, Last, Patience, Replanner
 
 PATIENCE = Patience(hysteresis=0.05, dwell=1.0, stuck_after=1.5, retry_after=10.0)
 FREE, BLOCKED, TIGHT = math.inf, -0.1, 0.02
@@ -23,7 +23,7 @@ def make(*success: float) -> Replanner:
 def step(replanner: Replanner, now: float, *clearance: float, forced: int = -1, held: bool = False) -> Choice:
     """One tick with modes 0, 1, ... of the given clearances."""
     ways = [Way(i, c, LENGTHS[i], NODES) for i, c in enumerate(clearance)]
-    return replanner.choose(ways, replanner.update(now, ways, held), forced)
+    return replanner.choose(ways, replanner.update(now, ways, Last(True, held)), forced)
 
 
 def test_at_first_the_shortest_free_way():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,14 +32,16 @@ __all__ = ["Rules", "Way", "WayMap"]
 class Way:
     """One mode's corridor: ``clearance`` (m) is the room to spare at its tightest place, negative where it
     is blocked; ``length`` (m) from the robot to the end; ``nodes [P]`` of the roadmap that it passes.
-    ``on_own``: the robot is on the mode's own prototype. Where no known road leads to that, clearance is
-    -inf, length inf and there are no nodes."""
+    ``on_own``: the robot is on the mode's own prototype. ``passing``: nothing blocks it but what moves and does not
+    come to where the robot is. Where no known road leads to that, clearance is -inf, length inf and there are no
+    nodes."""
 
     id: int
     clearance: float
     length: float
     nodes: np.ndarray
     on_own: bool = True
+    passing: bool = False
 
     @property
     def blocked(self) -> bool:
@@ -67,8 +69,17 @@ class WayMap:
         self._ends = {mode: self.roadmap.end(k) for k, mode in enumerate(self._ids)}
         self._detours = _Detours(self.roadmap)
 
-    def look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
-        """Every mode's way from ``position [D]`` (m, finite), in the contract's order."""
+    def look(self, position: np.ndarray, obstacles: Obstacles | None, foresight: float = 0.0) -> tuple[Way, ...]:
+        """Every mode's way from ``position [D]`` (m, finite), in the contract's order. What moves is in the way
+        wherever it will be within ``foresight`` (s)."""
+        if obstacles is None or not obstacles.moves:
+            return self._look(position, obstacles)
+        swept = obstacles.swept(foresight)
+        ways, still = self._look(position, swept), self._look(position, obstacles.still())
+        safe = float(self.room.at(position[None], swept)[0]) >= 0
+        return tuple(replace(w, passing=safe and w.blocked and not s.blocked) for w, s in zip(ways, still))
+
+    def _look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
         scene = self._scene(position, obstacles)
         entries = self._entries(scene.distance)
         starts = [self._starts(k, scene.distance, entries) for k in range(len(self._ids))]

@@ -1,0 +1,59 @@
+"""What replanning is compared with in ``benchmarks/replan.py``: other strategies for the same controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ddiffpg.contract import Contract
+from ddiffpg.controller import ControllerConfig
+from ddiffpg.modes import Way
+from ddiffpg.replan import CHOOSE, Choice, Last, Replanner, Strategy
+
+PERIOD = 1.0  # s between two choices of ``Periodic``
+
+
+class Never(Replanner):
+    """Chooses once, the best way by its length and chances, and keeps that whatever comes."""
+
+    def update(self, now: float, ways: Sequence[Way], last: Last) -> frozenset[int]:
+        return frozenset(way.id for way in ways)
+
+
+class Sequential(Never):
+    """Tries the modes one after another, as the paper does: looks at no corridor, and where it is held off for
+    ``stuck_after`` goes on to the next one in the contract's order, whether that is free or not."""
+
+    _since: float | None = None
+
+    def update(self, now: float, ways: Sequence[Way], last: Last) -> frozenset[int]:
+        ids = [way.id for way in ways]
+        self._since = (now if self._since is None else self._since) if last.held else None
+        if self._since is not None and self.present is not None and now - self._since >= self._patience.stuck_after:
+            self.present, self._since = ids[(ids.index(self.present) + 1) % len(ids)], None
+        return frozenset(ids)
+
+
+class Periodic(Replanner):
+    """Chooses the best free way anew every ``PERIOD``, with no hysteresis, no dwell, and nothing given up."""
+
+    _due = -float("inf")
+
+    def update(self, now: float, ways: Sequence[Way], last: Last) -> frozenset[int]:
+        if now < self._due:
+            return frozenset(way.id for way in ways)  # what it has chosen is kept till then
+        self._due, self.present = now + PERIOD, None
+        return frozenset(way.id for way in ways if not way.blocked)
+
+    def choose(self, ways: Sequence[Way], free: frozenset[int], forced: int = CHOOSE) -> Choice:
+        choice = super().choose(ways, free, forced)
+        if choice.mode is None:
+            self._due = -float("inf")  # looks again in the next tick
+        return choice
+
+
+STRATEGIES: dict[str, Callable[[Contract, ControllerConfig], Strategy]] = {
+    "replan": Replanner.of,
+    "never": Never.of,
+    "sequential": Sequential.of,
+    "periodic": Periodic.of,
+}
