@@ -29,11 +29,13 @@ KINDS = ("none", "static", "popup", "moving", "several", "all")
 HEIGHT = 0.25  # m, half of an obstacle's
 ROOM = 0.5  # m from the robot's centre to what pops up: it takes less to stop from the policy's speed
 AHEAD = (0.65, 1.5)  # m of way from the robot to the middle of what pops up
+BEFORE_GOAL = 0.4  # m from the goal's edge: what stands nearer blocks every way that comes to it
 ALONG, ACROSS = (0.08, 0.2), (0.25, 0.45)  # m, half sizes of what stands across a way
 CLEAR_START = 0.7  # m around the start in which nothing stands from the beginning
 SPEED = (0.2, 0.6)  # m/s of what moves
 TRIES = 200
-CELL = 0.05  # m, of the grid in which a free way is looked for
+BESIDE, NEAR = 0.06, 0.3  # m from a prototype that is known ground, and from the robot to where it can get onto it
+CELL = 0.04  # m, of the grid in which a free way is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +127,9 @@ class Cases:
 
     def popup(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
         """Ahead of the robot, when it has driven a ``share`` of its way."""
-        driven = share * (track.along[-1] - AHEAD[0])
-        ahead = rng.uniform(AHEAD[0], min(AHEAD[1], track.along[-1] - driven))
+        last = float(track.along[-1]) - BEFORE_GOAL
+        driven = share * (last - AHEAD[0])
+        ahead = rng.uniform(AHEAD[0], min(AHEAD[1], last - driven))
         box = _across(0, track.at(driven + ahead), track.when(driven), rng)
         here, _ = track.at(driven)
         return [box] if _gap(box, here) >= ROOM else None
@@ -137,11 +140,10 @@ class Cases:
         return [(_crossing if rng.uniform() < 0.5 else _coming)(track, met, rng)]
 
     def several(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
-        """One pops up ahead, one or two others stand across other ways from the start."""
+        """One pops up ahead, one or two others stand across some of the ways from the start."""
         ahead = self.popup(track, first, share, rng)
-        others = [way for way, mode in zip(self._ways, self._policy.contract.mode_ids) if mode != first]
-        count = min(len(others), int(rng.integers(1, 3)))
-        chosen = [others[i] for i in rng.choice(len(others), count, replace=False)]
+        count = int(rng.integers(1, 3))
+        chosen = [self._ways[i] for i in rng.choice(len(self._ways), count, replace=False)]
         return ahead and [*ahead, *(_on(way, i + 1, rng) for i, way in enumerate(chosen))]
 
     def all(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
@@ -156,8 +158,8 @@ _PLACE: dict[str, _Place] = {kind: getattr(Cases, kind) for kind in KINDS}
 
 class FreeWays:
     """Is there a free way along what the policy has learned? By flooding a grid: free are the cells that the robot has
-    room in, with ``margin`` (m) to obstacles, and that are no farther than half of the policy's tolerance from a
-    prototype."""
+    room in, with ``margin`` (m) to obstacles, and that are no farther than ``BESIDE`` from a prototype: the policy
+    was trained to drive those, and does not go round things beside them."""
 
     def __init__(self, contract: Contract, task: PlanarTask, margin: float) -> None:
         paths = [np.array(mode.path, float) for mode in contract.modes]
@@ -165,10 +167,9 @@ class FreeWays:
         axes = [np.arange(a - 0.5, b + 0.5, CELL) for a, b in zip(points.min(axis=0), points.max(axis=0))]
         self._shape = tuple(map(len, axes))
         self._cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        known = np.min([_to_path(self._cells, path) for path in paths], axis=0) <= 0.5 * contract.path_tolerance
+        known = np.min([_to_path(self._cells, path) for path in paths], axis=0) <= BESIDE
         self._open = known & (task.clearance(self._cells) >= contract.robot_radius)
         self._need = contract.robot_radius + margin
-        self._reach = 0.5 * contract.path_tolerance
         self._ends = np.array([path[-1] for path in paths])
 
     def free(self, start: np.ndarray, obstacles: Sequence[Obstacle]) -> bool:
@@ -176,8 +177,8 @@ class FreeWays:
         open_ = self._open & (solid.distance(self._cells).declared >= self._need)
         area, _ = ndimage.label(open_.reshape(self._shape))
         area = area.ravel()
-        ours = set(area[np.linalg.norm(self._cells - start, axis=1) <= self._reach]) - {0}
-        theirs = {a for end in self._ends for a in area[np.linalg.norm(self._cells - end, axis=1) <= self._reach]}
+        ours = set(area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]) - {0}
+        theirs = {a for end in self._ends for a in area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE]} - {0}
         return bool(ours & theirs)
 
 

@@ -20,16 +20,16 @@ class Never(Replanner):
 
 
 class Sequential(Never):
-    """Tries the modes one after another, as the paper does: looks at no corridor, and where it is held off for
-    ``stuck_after`` goes on to the next one in the contract's order, whether that is free or not."""
-
-    _since: float | None = None
+    """Tries the modes one after another, as the paper does: looks at no corridor, and where it is held off or comes no
+    nearer goes on to the next one in the contract's order, whether that is free or not."""
 
     def update(self, now: float, ways: Sequence[Way], last: Last) -> frozenset[int]:
         ids = [way.id for way in ways]
-        self._since = (now if self._since is None else self._since) if last.held else None
-        if self._since is not None and self.present is not None and now - self._since >= self._patience.stuck_after:
-            self.present, self._since = ids[(ids.index(self.present) + 1) % len(ids)], None
+        present = next((way for way in ways if way.id == self.present), None)
+        self._give_up_if_stuck(now, present, last)
+        if present is not None and present.id in self._given_up:
+            self.present = ids[(ids.index(present.id) + 1) % len(ids)]
+            self._given_up.clear()
         return frozenset(ids)
 
 
@@ -49,6 +49,9 @@ class Periodic(Replanner):
         if choice.mode is None:
             self._due = -float("inf")  # looks again in the next tick
         return choice
+
+    def _may_change_to(self, mode: int) -> bool:
+        return True
 
 
 STRATEGIES: dict[str, Callable[[Contract, ControllerConfig], Strategy]] = {

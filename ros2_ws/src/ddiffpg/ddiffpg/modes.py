@@ -89,7 +89,26 @@ class WayMap:
             routes = self._detours.routes(off, scene.room < 0)
             for k, way in zip(off, self._ways(off, routes, [entries] * len(off), scene, obstacles)):
                 ways[k] = ways[k] if way.blocked else way
+        if all(way.blocked for way in ways):
+            self._by_junctions(ways, scene, entries, obstacles)
         return tuple(ways)
+
+    def _by_junctions(self, ways: list[Way], scene: _Scene, entries: np.ndarray, obstacles: Obstacles | None) -> None:
+        """Where no mode's own way is free: give those a way that lead, onward on their own prototype, to where the
+        prototype of another can be joined whose rest is free. There that other one will be free and this one not."""
+        modes = range(len(self._ids))
+        routes = self._detours.routes(modes, scene.room < 0)
+        for k, way in zip(modes, self._ways(modes, routes, [entries] * len(modes), scene, obstacles)):
+            first = None if way.blocked else self._first_onward(way.nodes)
+            if first not in (None, k) and (ways[first].blocked or way.length < ways[first].length):
+                ways[first] = replace(way, id=self._ids[first], on_own=True)
+
+    def _first_onward(self, nodes: np.ndarray) -> int | None:
+        """Along which mode's prototype the first road leads that ``nodes [P]`` follow, None where it leads back."""
+        steps = zip(nodes.tolist(), nodes[1:].tolist())
+        same = ((k, a, b) for a, b in steps for k, own in enumerate(self.roadmap.own) if a in own and b in own)
+        k, a, b = next(same, (None, 0, 0))
+        return k if b > a else None
 
     def corridor(self, way: Way, position: np.ndarray) -> np.ndarray:
         """``[P, D]`` in metres, from ``position [D]`` to the way's end."""
