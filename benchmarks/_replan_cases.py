@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from ddiffpg.contract import Contract
 from ddiffpg.controller import Controller, ControllerConfig
+from ddiffpg.decision import Operator
 from ddiffpg.obstacles import Obstacles
 from ddiffpg.policy import Policy
-from ddiffpg.decision import Operator
 from ddiffpg_sim.closed_loop import declared
 from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
@@ -34,7 +34,7 @@ ALONG, ACROSS = (0.08, 0.2), (0.25, 0.45)  # m, half sizes of what stands across
 CLEAR_START = 0.7  # m around the start in which nothing stands from the beginning
 SPEED = (0.2, 0.6)  # m/s of what moves
 TRIES = 200
-BESIDE, NEAR = 0.06, 0.3  # m from a prototype that is known ground, and from the robot to where it can get onto it
+BESIDE, NEAR = 0.08, 0.3  # m from a prototype that is known ground, and from the robot to where it can get onto it
 CELL = 0.04  # m, of the grid in which a free way is looked for
 
 
@@ -168,14 +168,15 @@ class FreeWays:
         self._shape = tuple(map(len, axes))
         self._cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
         known = np.min([_to_path(self._cells, path) for path in paths], axis=0) <= BESIDE
-        self._open = known & (task.clearance(self._cells) >= contract.robot_radius)
+        # A robot that leans on a wall is somewhere between two cells.
+        self._open = known & (task.clearance(self._cells) >= contract.robot_radius - CELL)
         self._need = contract.robot_radius + margin
         self._ends = np.array([path[-1] for path in paths])
 
     def free(self, start: np.ndarray, obstacles: Sequence[Obstacle]) -> bool:
         solid = Obstacles(0.0, tuple(declared(o) for o in obstacles))
         open_ = self._open & (solid.distance(self._cells).declared >= self._need)
-        area, _ = ndimage.label(open_.reshape(self._shape))
+        area, _ = ndimage.label(open_.reshape(self._shape), np.ones((3, 3)))
         area = area.ravel()
         ours = set(area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]) - {0}
         theirs = {a for end in self._ends for a in area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE]} - {0}

@@ -275,7 +275,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-HEAD = ("obstacles", "strategy", "goal", "collided", "stopped", "time", "to new mode", "changes", "clearance", "tick p99")
+HEAD = ("obstacles", "strategy", "goal", "collided", "stopped", "time", "new mode", "changes", "nearest", "tick p99")
 
 
 def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:

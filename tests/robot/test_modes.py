@@ -320,7 +320,8 @@ def test_what_will_be_in_the_way_blocks_it_and_can_be_waited_for():
 
 
 def test_what_comes_to_where_the_robot_is_or_stands_is_not_waited_for():
-    assert not look(STRAIGHT, (0.0, 0.0), Obstacles(0.0, (Cylinder((1.0, 0.0), 0.2),), velocities=((-0.8, 0.0),)))[0].passing
+    coming = Obstacles(0.0, (Cylinder((1.0, 0.0), 0.2),), velocities=((-0.8, 0.0),))
+    assert not look(STRAIGHT, (0.0, 0.0), coming)[0].passing
     both = (Cylinder((2.0, -1.0), 0.2), Box((3.0, 0.0), (0.1, 0.4)))
     stands = look(STRAIGHT, (0.0, 0.0), Obstacles(0.0, both, velocities=((0.0, 0.8), (0.0, 0.0))))[0]
     assert (stands.blocked, stands.passing) == (True, False)
@@ -334,7 +335,7 @@ CROSSED = {
 
 
 def test_where_no_mode_is_free_one_leads_to_where_another_can_be_taken_up():
-    """The first is blocked behind the junction, the second before it: by the first to the junction, by the second on."""
+    """The first is blocked behind the junction, the second before it: by the first to there, on by the second."""
     closed = shapes(Box((3.0, 2.0), (0.1, 0.4)), Box((0.5, 2.0), (0.1, 0.4)))
     ways = ways_of(CROSSED, (0.0, 0.0), closed)
     assert not ways[0].blocked and ways[1].blocked

@@ -109,5 +109,5 @@ def test_what_stands_is_only_where_it_is():
 
 @pytest.mark.parametrize("velocities", [((1.0, 0.0), (1.0, 0.0)), ((1.0,),), ((math.nan, 0.0),)])
 def test_velocities_are_two_finite_numbers_for_each_shape(velocities):
-    with pytest.raises(ValueError, match="Obstacles.velocities"):
+    with pytest.raises(ValueError, match=r"Obstacles\.velocities"):
         Obstacles(0.0, (Box((5.0, 0.0), (0.5, 0.5)),), velocities=velocities)

@@ -50,5 +50,5 @@ def _velocity(last: _Sighting | None, stamp: float, at: Point) -> tuple[Point, b
     vx, vy = ((b - a) / (stamp - last.stamp) for a, b in zip(last.at, at))
     if vx * vx + vy * vy > FASTEST**2:
         return (0.0, 0.0), False
-    share = NEWS if last.known else 1.0
-    return (last.velocity[0] + share * (vx - last.velocity[0]), last.velocity[1] + share * (vy - last.velocity[1])), True
+    share, (x, y) = NEWS if last.known else 1.0, last.velocity
+    return (x + share * (vx - x), y + share * (vy - y)), True
