@@ -23,7 +23,7 @@ from ddiffpg_sim.closed_loop import declared
 from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
 from ddiffpg_sim.script import ObstacleScript, ScriptedBox
-from ddiffpg_sim.task import PlanarTask
+from ddiffpg_sim.task import PlanarTask, planar
 
 KINDS = ("none", "static", "popup", "moving", "several", "all")
 HEIGHT = 0.25  # m, half of an obstacle's
@@ -76,7 +76,7 @@ class Cases:
     def __init__(self, policy: Policy, robot: SimRobot, config: ControllerConfig) -> None:
         self._policy, self._robot, self._config = policy, robot, config
         self._ways = [np.array(mode.path, float) for mode in policy.contract.modes]
-        self._search = FreeWays(policy.contract, robot.task, config.margin)
+        self._search = FreeWays(policy.contract, planar(robot.task, "replanning"), config.margin)
 
     def make(self, kind: str, seed: int, index: int, count: int) -> Case:
         """The ``index``-th of ``count`` cases of a ``kind``."""
@@ -176,11 +176,10 @@ class FreeWays:
     def free(self, start: np.ndarray, obstacles: Sequence[Obstacle]) -> bool:
         solid = Obstacles(0.0, tuple(declared(o) for o in obstacles))
         open_ = self._open & (solid.distance(self._cells).declared >= self._need)
-        area, _ = ndimage.label(open_.reshape(self._shape), np.ones((3, 3)))
-        area = area.ravel()
-        ours = set(area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]) - {0}
-        theirs = {a for end in self._ends for a in area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE]} - {0}
-        return bool(ours & theirs)
+        area = np.asarray(ndimage.label(open_.reshape(self._shape), np.ones((3, 3)))[0]).ravel()
+        ours = area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]
+        theirs = [area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE] for end in self._ends]
+        return bool((np.intersect1d(ours, np.concatenate(theirs)) > 0).any())
 
 
 def _to_path(points: np.ndarray, path: np.ndarray) -> np.ndarray:

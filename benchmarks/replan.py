@@ -14,6 +14,7 @@ the paths, those that failed first.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import multiprocessing
 import os
@@ -35,13 +36,16 @@ from ddiffpg.decision import DRIVE
 from ddiffpg.obstacles import Obstacles
 from ddiffpg.policy import Policy
 from ddiffpg.tracking import Tracker
-from ddiffpg_cli.arguments import not_negative, positive, positive_number
+from ddiffpg_cli.arguments import existing_file, not_negative, positive, positive_number
+from ddiffpg_cli.commands.run import find_task
+from ddiffpg_cli.errors import BadInput
 from ddiffpg_cli.output import Progress, check_json_target, table, text_out, write_json
 from ddiffpg_cli.shipped import shipped_policy
 from ddiffpg_sim import tasks
 from ddiffpg_sim.closed_loop import declared, tell
 from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
+from ddiffpg_sim.task import planar
 
 STILL = 0.02  # m/s
 IDLE = 150  # ticks: half as long again as a way is given up for
@@ -199,7 +203,7 @@ class Bench:
         return found
 
 
-_bench: Bench | None = None  # of a worker
+_bench: Bench | None = None  # of a process that works for others
 
 
 def _begin(plan: Plan) -> None:
@@ -216,9 +220,13 @@ def run(plan: Plan, jobs: int) -> Iterator[Outcome]:
     """All outcomes, in an order that does not depend on ``jobs``; how far it has come on standard error."""
     parts = plan.parts()
     shown = Progress(plan.policy.stem, len(parts))
-    with multiprocessing.get_context("spawn").Pool(jobs, _begin, (plan,)) as pool:
-        for done, found in enumerate(pool.imap(_work, parts)):
-            yield from found
+    with contextlib.ExitStack() as stack:
+        found = map(Bench(plan).outcomes, parts)
+        if jobs > 1:
+            spawn = multiprocessing.get_context("spawn")
+            found = stack.enter_context(spawn.Pool(jobs, _begin, (plan,))).imap(_work, parts)
+        for done, outcomes in enumerate(found):
+            yield from outcomes
             shown.show(done + 1)
     shown.end()
 
@@ -308,6 +316,10 @@ def main() -> int:
     args = parser.parse_args()
     check_json_target(args.json)
     policy = args.policy or shipped_policy("pointmaze-v1")
+    try:
+        planar(find_task(Policy.load(existing_file(policy, "--policy")).contract.task, policy), "this benchmark")
+    except (ValueError, BadInput) as error:
+        parser.error(str(error))
     kinds, strategies = tuple(dict.fromkeys(args.obstacles)), tuple(dict.fromkeys(args.strategies))
     plan = Plan(policy, kinds, strategies, tuple(args.seeds), args.episodes, args.sight)
     outcomes = list(run(plan, args.jobs))
