@@ -176,7 +176,9 @@ class FreeWays:
     def free(self, start: np.ndarray, obstacles: Sequence[Obstacle]) -> bool:
         solid = Obstacles(0.0, tuple(declared(o) for o in obstacles))
         open_ = self._open & (solid.distance(self._cells).declared >= self._need)
-        area = np.asarray(ndimage.label(open_.reshape(self._shape), np.ones((3, 3)))[0]).ravel()
+        area = np.empty(self._shape, np.int32)
+        ndimage.label(open_.reshape(self._shape), np.ones((3, 3)), output=area)
+        area = area.ravel()
         ours = area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]
         theirs = [area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE] for end in self._ends]
         return bool((np.intersect1d(ours, np.concatenate(theirs)) > 0).any())
