@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ddiffpg.controller import Controller
 from ddiffpg.decision import Decision, Operator
 from ddiffpg.obstacles import Box, Cylinder, Obstacles, Shape
+from ddiffpg.tracking import Tracker
 
 from .obstacles import Obstacle
 from .robot import SimRobot
@@ -65,11 +66,11 @@ def run_episode(
 ) -> Episode:
     """From where ``robot`` stands to the goal or the limit; ``watch`` sees every tick before it is carried out."""
     modes: list[int] = []
-    state, steps = robot.state(), 0
+    state, steps, tracker = robot.state(), 0, Tracker()
     while not robot.success and steps < conditions.max_steps:
         if conditions.scenario is not None:
             robot.set_obstacles(conditions.scenario.at(robot.time))
-        decision = controller.tick(robot.time, state, sense(robot, conditions), conditions.operator)
+        decision = controller.tick(robot.time, state, sense(robot, conditions, tracker), conditions.operator)
         if decision.mode is not None and decision.mode not in modes[-1:]:
             modes.append(decision.mode)
         if watch is not None:
@@ -79,15 +80,24 @@ def run_episode(
     return Episode(robot.success, robot.collided, steps, tuple(modes))
 
 
-def sense(robot: SimRobot, conditions: Conditions) -> Obstacles:
-    """What the controller is told: every obstacle as a declared shape, and the scan's hits where one is wanted."""
-    shapes = tuple(declared(obstacle) for obstacle in robot.obstacles)
+def sense(robot: SimRobot, conditions: Conditions, tracker: Tracker) -> Obstacles:
+    """What the controller is told: every obstacle as a declared shape with the velocity that ``tracker`` makes out,
+    and the scan's hits where one is wanted."""
+    known = tell(robot, robot.obstacles, tracker)
     if conditions.scan_beams == 0:
-        return Obstacles(robot.time, shapes)
+        return known
     angles, ranges = robot.scan(conditions.scan_beams, conditions.scan_range)
     hit = np.isfinite(ranges)
     rays = ranges[hit, None] * np.stack([np.cos(angles[hit]), np.sin(angles[hit])], axis=1)
-    return Obstacles(robot.time, shapes, robot.state().position[:2] + rays)
+    return replace(known, points=robot.state().position[:2] + rays)
+
+
+def tell(robot: SimRobot, obstacles: Sequence[Obstacle], tracker: Tracker) -> Obstacles:
+    """``obstacles`` as declared shapes, now, with the velocity of each."""
+    for obstacle in obstacles:
+        tracker.see(obstacle.id, robot.time, obstacle.center[:2])
+    velocities = tracker.velocities([obstacle.id for obstacle in obstacles], robot.time)
+    return Obstacles(robot.time, tuple(map(declared, obstacles)), velocities=velocities)
 
 
 def declared(obstacle: Obstacle) -> Shape:

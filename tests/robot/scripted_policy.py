@@ -20,6 +20,7 @@ from ddiffpg.contract import METADATA_KEY, VERSION, ActionField, Contract, Mode,
 Point = tuple[float, float]
 Ways = Mapping[int, Sequence[Point]]
 
+SPEED = 0.8  # m/s
 STEP = 0.05  # metres between nodes
 LOOKAHEAD = 5  # nodes
 OPSET, IR_VERSION = 17, 8
@@ -66,10 +67,11 @@ def contract_of(ways: Ways, clearance: float | None = 0.5, noise_dim: int = 2) -
 def mode_of(mode_id: int, path: Sequence[Point], clearance: float | None) -> Mode:
     points = dense(path, 0.25)
     known = () if clearance is None else (float(clearance),) * len(points)
-    return Mode(mode_id, (), 1.0, 1.0, 1.0, 50.0, tuple(map(tuple, points.tolist())), known)
+    steps = 10.0 * float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum()) / SPEED
+    return Mode(mode_id, (), 1.0, 1.0, 1.0, steps, tuple(map(tuple, points.tolist())), known)
 
 
-def write_policy(path: Path, ways: Ways, contract: Contract | None = None, speed: float = 0.8) -> Path:
+def write_policy(path: Path, ways: Ways, contract: Contract | None = None, speed: float = SPEED) -> Path:
     """Write the policy of ``ways`` to ``path``; ``speed`` in m/s. Returns ``path``."""
     contract = contract or contract_of(ways)
     return write_model(path, steering_graph(ways, contract, speed), contract.to_json())

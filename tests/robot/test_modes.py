@@ -296,3 +296,56 @@ def test_without_known_clearance_everything_is_unexplained():
     way_map = WayMap(contract_of(STRAIGHT, clearance=None), RULES)
     assert way_map.room.unexplained(np.array([[1.0, 0.5], [1.0, 3.0]]), np.array([1.0, 0.0])).all()
     assert way_map.room.unexplained(np.empty((0, 2)), np.zeros(2)).shape == (0,)
+
+
+# ---- what moves, and junctions -----------------------------------------------------------------
+
+
+def look(ways, position, obstacles, foresight=1.0):
+    found = WayMap(contract_of(ways), RULES).look(np.array(position, float), obstacles, foresight)
+    return {way.id: way for way in found}
+
+
+def crossing(y, speed):
+    """A cylinder beside the middle of ``STRAIGHT``, on its way across."""
+    return Obstacles(0.0, (Cylinder((2.0, y), 0.2),), velocities=((0.0, speed),))
+
+
+def test_what_will_be_in_the_way_blocks_it_and_can_be_waited_for():
+    """1 m beside the way, 0.8 m/s towards it: within a second 0.2 m from it, which needs 0.4 m."""
+    blocked = look(STRAIGHT, (0.0, 0.0), crossing(-1.0, 0.8))[0]
+    assert (blocked.blocked, blocked.passing) == (True, True)
+    assert not look(STRAIGHT, (0.0, 0.0), crossing(-1.0, -0.8))[0].blocked
+    assert not look(STRAIGHT, (0.0, 0.0), crossing(-1.0, 0.8), foresight=0.0)[0].blocked
+
+
+def test_what_comes_to_where_the_robot_is_or_stands_is_not_waited_for():
+    coming = Obstacles(0.0, (Cylinder((1.0, 0.0), 0.2),), velocities=((-0.8, 0.0),))
+    assert not look(STRAIGHT, (0.0, 0.0), coming)[0].passing
+    both = (Cylinder((2.0, -1.0), 0.2), Box((3.0, 0.0), (0.1, 0.4)))
+    stands = look(STRAIGHT, (0.0, 0.0), Obstacles(0.0, both, velocities=((0.0, 0.8), (0.0, 0.0))))[0]
+    assert (stands.blocked, stands.passing) == (True, False)
+
+
+# Two ways that cross at (2, 0): the one from below to above, the other from above to below.
+CROSSED = {
+    0: [(0.0, 0.0), (0.0, -2.0), (2.0, -2.0), (2.0, 2.0), (4.0, 2.0)],
+    1: [(0.0, 0.0), (0.0, 2.0), (1.0, 2.0), (1.0, 0.0), (3.0, 0.0), (3.0, -2.0), (4.0, -2.0)],
+}
+
+
+def test_where_no_mode_is_free_one_leads_to_where_another_can_be_taken_up():
+    """The first is blocked behind the junction, the second before it: by the first to there, on by the second."""
+    closed = shapes(Box((3.0, 2.0), (0.1, 0.4)), Box((0.5, 2.0), (0.1, 0.4)))
+    ways = ways_of(CROSSED, (0.0, 0.0), closed)
+    assert not ways[0].blocked and ways[1].blocked
+    corridor = corridor_of(CROSSED, (0.0, 0.0), 0, closed)
+    assert np.linalg.norm(corridor - (2.0, -2.0), axis=1).min() < 0.11
+    np.testing.assert_allclose(corridor[-1], (4.0, -2.0))
+    there = ways_of(CROSSED, (2.0, -0.1), closed)
+    assert there[0].blocked and not there[1].blocked
+
+
+def test_with_every_road_closed_no_mode_leads_anywhere():
+    closed = shapes(Box((3.0, 2.0), (0.1, 0.4)), Box((0.5, 2.0), (0.1, 0.4)), Box((3.0, -1.0), (0.4, 0.1)))
+    assert all(way.blocked for way in ways_of(CROSSED, (0.0, 0.0), closed).values())

@@ -88,3 +88,26 @@ def test_empty_shapes_and_wrong_points_are_refused():
         Cylinder((0.0, 0.0), -1.0)
     with pytest.raises(ValueError, match=r"\[N, 2\]"):
         Obstacles(0.0, points=np.zeros((4, 4)))
+
+
+# ---- what moves --------------------------------------------------------------------------------
+
+
+def test_what_moves_is_wherever_it_will_be_without_gaps():
+    moving, still = Cylinder((0.0, 0.0), 0.25), Box((5.0, 0.0), (0.5, 0.5))
+    obstacles = Obstacles(0.0, (moving, still), velocities=((0.5, 0.0), (0.04, 0.0)))
+    assert obstacles.moves and obstacles.still().shapes == (still,)
+    assert obstacles.swept(1.0).shapes == (moving, still, Cylinder((0.25, 0.0), 0.25), Cylinder((0.5, 0.0), 0.25))
+    np.testing.assert_allclose(obstacles.swept(1.0).distance(np.array([[1.0, 0.0]])).declared, [0.25])
+
+
+def test_what_stands_is_only_where_it_is():
+    obstacles = Obstacles(0.0, (Box((5.0, 0.0), (0.5, 0.5)),))
+    assert not obstacles.moves
+    assert obstacles.swept(9.0).shapes == obstacles.still().shapes == obstacles.shapes
+
+
+@pytest.mark.parametrize("velocities", [((1.0, 0.0), (1.0, 0.0)), ((1.0,),), ((math.nan, 0.0),)])
+def test_velocities_are_two_finite_numbers_for_each_shape(velocities):
+    with pytest.raises(ValueError, match=r"Obstacles\.velocities"):
+        Obstacles(0.0, (Box((5.0, 0.0), (0.5, 0.5)),), velocities=velocities)

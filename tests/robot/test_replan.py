@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddiffpg.modes import Way
-from ddiffpg.replan import Chances, Choice, Patience, Replanner
+from ddiffpg.replan import Chances, Choice, Last, Patience, Replanner
 
 PATIENCE = Patience(hysteresis=0.05, dwell=1.0, stuck_after=1.5, retry_after=10.0)
 FREE, BLOCKED, TIGHT = math.inf, -0.1, 0.02
@@ -23,7 +23,7 @@ def make(*success: float) -> Replanner:
 def step(replanner: Replanner, now: float, *clearance: float, forced: int = -1, held: bool = False) -> Choice:
     """One tick with modes 0, 1, ... of the given clearances."""
     ways = [Way(i, c, LENGTHS[i], NODES) for i, c in enumerate(clearance)]
-    return replanner.choose(ways, replanner.update(now, ways, held), forced)
+    return replanner.choose(ways, replanner.update(now, ways, Last(True, held)), forced)
 
 
 def test_at_first_the_shortest_free_way():
@@ -160,3 +160,106 @@ def test_when_the_clock_jumps_a_block_must_be_seen_open_anew(before):
     replanner.forget_times()
     assert step(replanner, 0.0, FREE).mode is None
     assert step(replanner, 1.0, FREE).mode == 0
+
+
+# ---- stuck, waiting, committed, limited --------------------------------------------------------
+
+SLOW = Patience(
+    0.05, 1.0, 1.5, 10.0, progress=0.1, progress_time=3.0, patience=4.0, commit=0.5, changes=2, changes_time=20.0
+)
+
+
+def careful() -> Replanner:
+    return Replanner({i: Chances(1.0, 1.0) for i in range(3)}, SLOW)
+
+
+def tick(replanner: Replanner, now: float, *ways: Way, driven: bool = True) -> Choice:
+    return replanner.choose(ways, replanner.update(now, ways, Last(driven)))
+
+
+def way(mode: int, length: float, clearance: float = FREE, passing: bool = False) -> Way:
+    return Way(mode, clearance, length, NODES, passing=passing)
+
+
+def test_where_it_comes_no_nearer_a_way_is_given_up_for_a_while():
+    replanner = careful()
+    assert tick(replanner, 0.0, way(0, 3.0), way(1, 4.0), driven=False).mode == 0
+    for now, left in ((0.1, 3.0), (1.0, 2.85), (2.0, 2.76), (3.9, 2.80)):  # from 1.0 s on no 0.1 m nearer
+        assert tick(replanner, now, way(0, left), way(1, 4.0)).mode == 0
+    said = "mode 0 is stuck (no nearer for 3 s), mode 1 is the best free way (4.0 m)"
+    assert tick(replanner, 4.0, way(0, 2.80), way(1, 4.0)) == Choice(1, said)
+    assert tick(replanner, 5.0, way(0, 2.8), way(1, 3.0, BLOCKED)).mode is None
+    assert tick(replanner, 14.0, way(0, 2.8), way(1, 3.0, BLOCKED)).mode == 0
+
+
+def test_a_robot_that_stands_because_it_must_is_not_stuck():
+    replanner = careful()
+    for t in range(100):
+        assert tick(replanner, 0.1 * t, way(0, 3.0), way(1, 4.0), driven=False).mode == 0
+
+
+def test_another_way_round_is_no_coming_nearer_and_no_hindrance():
+    """0.2 m in 2 s; then a detour of 2 m more, on which it makes 0.12 m in 2 s, the tenth of a metre by 3.9 s."""
+    replanner = careful()
+    for t in range(41):
+        left = 3.0 - 0.1 * (0.1 * t) if t <= 20 else 4.8 - 0.06 * (0.1 * t - 2.0)
+        assert tick(replanner, 0.1 * t, way(0, left), way(1, 9.0)).mode == 0
+    for t in range(41, 68):  # and then nothing
+        assert tick(replanner, 0.1 * t, way(0, 4.68), way(1, 9.0)).mode == 0
+    assert tick(replanner, 7.0, way(0, 2.68), way(1, 2.7)).mode == 1  # a leap is not its doing
+
+
+def test_almost_at_the_end_it_is_never_stuck():
+    replanner = careful()
+    for t in range(100):
+        assert tick(replanner, 0.1 * t, way(0, 0.5), way(1, 4.0)).mode == 0
+
+
+def test_for_what_moves_past_it_waits_and_goes_on_after_the_dwell_time():
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0))
+    waits = Choice(None, "mode 0 waits, for what moves past")
+    assert tick(replanner, 1.0, way(0, 2.0, BLOCKED, passing=True), way(1, 4.0)) == waits
+    assert tick(replanner, 2.0, way(0, 2.0), way(1, 4.0), driven=False) == waits
+    assert tick(replanner, 3.0, way(0, 2.0), way(1, 4.0), driven=False).mode == 0
+
+
+def test_its_patience_ends():
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0))
+    assert tick(replanner, 1.0, way(0, 2.0, BLOCKED, passing=True), way(1, 4.0)).mode is None
+    assert tick(replanner, 4.9, way(0, 2.0, BLOCKED, passing=True), way(1, 4.0), driven=False).mode is None
+    assert tick(replanner, 5.0, way(0, 2.0, BLOCKED, passing=True), way(1, 4.0), driven=False).mode == 1
+
+
+def test_what_comes_to_stand_in_the_way_is_not_waited_for():
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0))
+    assert tick(replanner, 1.0, way(0, 2.0, BLOCKED, passing=True), way(1, 4.0)).mode is None
+    assert tick(replanner, 1.1, way(0, 2.0, BLOCKED), way(1, 4.0)).mode == 1
+
+
+def test_almost_at_the_end_it_waits_whatever_blocks_it():
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 0.4), way(1, 4.0))
+    assert tick(replanner, 1.0, way(0, 0.4, BLOCKED), way(1, 4.0)) == Choice(None, "mode 0 waits, almost at its end")
+    assert tick(replanner, 5.0, way(0, 0.4, BLOCKED), way(1, 4.0)).mode == 1
+
+
+def test_after_too_many_changes_it_stops_until_the_first_is_long_ago():
+    """Two changes in 20 s are allowed, here at 1 and 3 s."""
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0), way(2, 9.0))
+    assert tick(replanner, 1.0, way(0, 3.0, BLOCKED), way(1, 4.0), way(2, 9.0)).mode == 1
+    tick(replanner, 2.0, way(0, 3.0), way(1, 4.0), way(2, 9.0))
+    assert tick(replanner, 3.0, way(0, 3.0), way(1, 4.0, BLOCKED), way(2, 9.0)).mode == 0
+    waits = Choice(None, "waits: 2 changes within 20 s")
+    for now in (4.0, 20.9):
+        assert tick(replanner, now, way(0, 3.0, BLOCKED), way(1, 4.0, BLOCKED), way(2, 9.0)) == waits
+    assert tick(replanner, 21.0, way(0, 3.0, BLOCKED), way(1, 4.0, BLOCKED), way(2, 9.0)).mode == 2
+
+
+def test_the_way_that_takes_the_least_time_for_a_success_is_taken():
+    """3 m at 2 s/m are 6 s; 4 m at 1 s/m, four times in five, 5 s."""
+    replanner = Replanner({0: Chances(1.0, 1.0, 2.0), 1: Chances(0.8, 1.0, 1.0)}, SLOW)
+    assert tick(replanner, 0.0, way(0, 3.0), way(1, 4.0)).mode == 1

@@ -141,6 +141,20 @@ def test_an_obstacle_in_the_robots_frame_is_placed_where_the_robot_is(bench):
     assert shape.height == pytest.approx((-0.2, 0.2))
 
 
+def test_an_obstacle_that_is_told_of_again_elsewhere_moves(bench):
+    """0.25 m in half a second, by the stamps of the messages and not by when they came."""
+    inputs = bench.inputs(stamps="header")
+    marker = Marker(ns="t", id=1, type=Marker.CYLINDER)
+    marker.scale.x = marker.scale.y = marker.scale.z = 0.4
+    marker.header.stamp.sec = 10
+    bench.tell("obstacles", MarkerArray(markers=[marker]), EVENTS, lambda: inputs.obstacle_messages)
+    assert inputs.obstacles(10.0).velocities == ((0.0, 0.0),)
+    marker.header.stamp.nanosec, marker.pose.position.x = 500_000_000, 0.25
+    bench.tell("obstacles", MarkerArray(markers=[marker]), EVENTS, lambda: inputs.obstacles(10.5).shapes[0].center[0])
+    assert inputs.obstacles(10.5).velocities == ((0.5, 0.0),)
+    assert inputs.obstacles(12.0).velocities == ((0.0, 0.0),)  # not heard of for more than a second
+
+
 def test_scan_and_map_come_together_and_only_the_scan_ages(bench):
     inputs = bench.inputs(scan_pose=[0.1, 0.0, math.pi / 2])
     bench.tell("odom", Odometry(), SENSOR, lambda: inputs.state() is not None)

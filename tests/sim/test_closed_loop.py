@@ -12,6 +12,7 @@ from ddiffpg.controller import Controller, ControllerConfig
 from ddiffpg.decision import NO_WAY, Decision
 from ddiffpg.obstacles import Box, Cylinder
 from ddiffpg.policy import Policy
+from ddiffpg.tracking import Tracker
 from ddiffpg_sim import tasks
 from ddiffpg_sim.closed_loop import Conditions, Episode, declared, run_episode, sense
 from ddiffpg_sim.obstacles import Obstacle
@@ -59,11 +60,11 @@ def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
     # A wall of the maze is at x = 0.5; this box's near side is 0.4 m to the other side of the robot.
     x, y = robot.state().position[:2]
     robot.set_obstacle(Obstacle(0, "box", (x - 0.6, y, 0.25), (0.2, 0.2, 0.25)))
-    seen = sense(robot, Conditions(1, scan_beams=4, scan_range=5.0))
+    seen = sense(robot, Conditions(1, scan_beams=4, scan_range=5.0), Tracker())
     by_angle = dict(zip((-math.pi, -math.pi / 2, 0.0, math.pi / 2), seen.points))
     assert by_angle[-math.pi] == pytest.approx([x - 0.4, y], abs=1e-6)
     assert by_angle[0.0] == pytest.approx([0.5, y], abs=1e-6)
-    assert len(sense(robot, Conditions(1)).points) == 0
+    assert len(sense(robot, Conditions(1), Tracker()).points) == 0
 
 
 @pytest.mark.parametrize("task", sorted(p.stem for p in POLICIES.glob("*.onnx") if _on_a_floor(p.stem)))

@@ -18,6 +18,7 @@ import numpy as np
 
 from ddiffpg import handoff
 from ddiffpg.actuation import AT_REST, Moment, actuation_of
+from ddiffpg.contract import Contract
 from ddiffpg.decision import (
     ARRIVED,
     DRIVE,
@@ -39,7 +40,7 @@ from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe, path_body, velocity_of
 from ddiffpg.obstacles import Approach, Obstacles
 from ddiffpg.policy import UNCONDITIONAL, Policy
-from ddiffpg.replan import Chances, Patience, Replanner
+from ddiffpg.replan import Last, Replanner, Strategy
 from ddiffpg.safety import Braking, Command, Scene, age_problem
 
 __all__ = ["Controller", "ControllerConfig", "Decision", "HandoffConfig", "Operator", "WayStatus"]
@@ -75,7 +76,7 @@ class _Tick:
 
 class Controller:
     """Drives by ``policy``, or as a human says. ``rng`` makes the policy's noise, ``clock`` (s) only times the stages.
-    ``hand`` is who is in command.
+    ``strategy`` makes what chooses the mode. ``hand`` is who is in command.
 
     Raises ContractError where the policy is none that this controller can stop or find ways for.
     """
@@ -87,6 +88,7 @@ class Controller:
         rng: np.random.Generator,
         clock: Callable[[], float] = time.perf_counter,
         rules: HandoffConfig | None = None,
+        strategy: Callable[[Contract, ControllerConfig], Strategy] = Replanner.of,
     ) -> None:
         contract = policy.contract
         self.policy, self.config, self.rules = policy, config, rules or HandoffConfig()
@@ -98,8 +100,7 @@ class Controller:
         names = [f.name for f in contract.observation]
         self._path_columns = [names.index(name) for name in contract.path]
         self._ways = WayMap(contract, Rules(self.radius, config.margin, config.tolerance, 2 * config.hysteresis))
-        patience = Patience(config.hysteresis, config.dwell, config.stuck_after, config.retry_after)
-        self._replanner = Replanner({m.id: Chances(m.success, m.returns) for m in contract.modes}, patience)
+        self._replanner = strategy(contract, config)
         firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
         self._period = 1.0 / contract.rate_hz
         self._nothing = np.full(len(contract.action), math.nan)
@@ -111,7 +112,7 @@ class Controller:
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None
         self._last: float | None = None
-        self._held = self._moving = False
+        self._way_driven, self._moving = Last(), False
 
     def tick(self, now: float, state: RobotState | None, obstacles: Obstacles | None, command: Operator) -> Decision:
         """Decide what to send at ``now`` (s, the clock of all stamps).
@@ -183,8 +184,8 @@ class Controller:
 
     def _look(self, now: float, observation: np.ndarray, state: RobotState, obstacles: Obstacles | None) -> _View:
         position = observation[self._path_columns].astype(float)
-        ways = self._ways.look(position, obstacles)
-        free = self._replanner.update(now, ways, self._held)
+        ways = self._ways.look(position, obstacles, self.config.foresight)
+        free = self._replanner.update(now, ways, self._way_driven)
         velocity = getattr(state, self._velocity_of)[: len(position)]
         return _View(state, observation, position, velocity, ways, free)
 
@@ -196,7 +197,7 @@ class Controller:
             return self._hold(tick, f"the policy gave {wanted.tolist()}")
         tick.watch.lap("policy")
         sent = self._send(state, wanted, tick, view, obstacles)
-        self._held = state == DRIVE and self._actuation.held(sent, wanted)
+        self._way_driven = Last(state == DRIVE, state == DRIVE and self._actuation.held(sent, wanted))
         self._moving = state in (DRIVE, TELEOP)
         status = tuple(WayStatus(w.id, w.id in view.free, w.clearance, w.length) for w in view.ways)
         chosen = next((w for w in view.ways if w.id == mode), None)
@@ -296,7 +297,7 @@ class Controller:
         if self.rules.latch_holds and self._moving and tick.hand.source in (POLICY, TELEOP):
             self.trip(reason, tick.now)
             tick = replace(tick, hand=self.hand)
-        self._held = self._moving = False
+        self._way_driven, self._moving = Last(), False
         ways = tuple(WayStatus(i, False, math.nan, math.nan) for i in self.policy.contract.mode_ids)
         tick.watch.lap("safety")
         return Decision(

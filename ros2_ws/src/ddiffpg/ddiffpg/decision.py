@@ -135,6 +135,16 @@ class ControllerConfig:
     dwell: float = parameter(1.0, "s", 0.0, 60.0, "how long a blocked way must have been free to be taken again")
     stuck_after: float = parameter(1.5, "s", 0.1, 60.0, "held off by an obstacle for so long, a way counts as blocked")
     retry_after: float = parameter(10.0, "s", 0.1, 600.0, "a way given up for that reason may be tried again after")
+    progress_time: float = parameter(
+        3.0, "s", 0.1, 600.0, "driven for so long and no nearer to the end of its way, a way counts as stuck"
+    )
+    patience: float = parameter(4.0, "s", 0.0, 600.0, "how long it waits for what moves past, or close to the end")
+    commit_distance: float = parameter(
+        0.5, "m", 0.0, 100.0, "so near to its end a way is kept; for ways of the tolerance 0.6 m, others in proportion"
+    )
+    max_changes: int = parameter(6, "", 1, 1000, "changes of mode within changes_time, after which it stops and waits")
+    changes_time: float = parameter(20.0, "s", 0.1, 600.0, "the time in which changes of mode are counted")
+    foresight: float = parameter(1.5, "s", 0.0, 10.0, "how far ahead the ways of moving obstacles are looked at")
     arrive_radius: float = parameter(0.1, "m", 0.01, 10.0, "distance from the way's end that counts as arrived")
     max_speed: float = parameter(
         100.0, "m/s", 0.01, 100.0, "speed limit of base velocities; the contract's limits stay"

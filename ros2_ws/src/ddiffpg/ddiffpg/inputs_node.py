@@ -33,6 +33,7 @@ from ddiffpg.readings import (
     with_end_effector,
     with_joints,
 )
+from ddiffpg.tracking import Tracker
 
 PARAMETERS = (
     ParameterSpec(
@@ -95,6 +96,7 @@ class Inputs:
         self._joint_stamps: dict[str, float] = {}
         self._end_effector: RobotState | None = None
         self._book = MarkerBook(self._locate)
+        self._tracker = Tracker()
         self._declared: tuple[MarkerObstacle, ...] = ()
         self._shapes: tuple[Shape, ...] = ()
         self._points: dict[str, np.ndarray] = {}
@@ -176,9 +178,11 @@ class Inputs:
             self._declared, self._shapes = declared, tuple(_shape(o) for o in declared)
         if self._book.faults or "map" in self._faults:
             return Obstacles(-math.inf, self._shapes, self._all_points())
+        velocities = self._tracker.velocities([o.key for o in declared], now)
         if self._scan_stamp is None and not self._points and not self.obstacle_messages:
             return None
-        return Obstacles(now if self._scan_stamp is None else self._scan_stamp, self._shapes, self._all_points())
+        stamp = now if self._scan_stamp is None else self._scan_stamp
+        return Obstacles(stamp, self._shapes, self._all_points(), velocities)
 
     def _all_points(self) -> np.ndarray:
         return np.concatenate([np.empty((0, 2)), *self._points.values()])
@@ -235,7 +239,12 @@ class Inputs:
             self._faults["map"] = f"map refused: {error}"
 
     def _on_obstacles(self, message: MarkerArray) -> None:
-        self._book.update(message.markers, self._clock())
+        now = self._clock()
+        self._book.update(message.markers, now)
+        stamps = {(marker.ns, marker.id): self._stamp(marker.header) for marker in message.markers}
+        for obstacle in self._book.at(now):
+            if obstacle.key in stamps:
+                self._tracker.see(obstacle.key, stamps[obstacle.key], obstacle.center[:2])
         self.obstacle_messages += 1
 
     # ---- frames and times ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,14 +32,16 @@ __all__ = ["Rules", "Way", "WayMap"]
 class Way:
     """One mode's corridor: ``clearance`` (m) is the room to spare at its tightest place, negative where it
     is blocked; ``length`` (m) from the robot to the end; ``nodes [P]`` of the roadmap that it passes.
-    ``on_own``: the robot is on the mode's own prototype. Where no known road leads to that, clearance is
-    -inf, length inf and there are no nodes."""
+    ``on_own``: the robot is on the mode's own prototype. ``passing``: nothing blocks it but what moves and does not
+    come to where the robot is. Where no known road leads to that, clearance is -inf, length inf and there are no
+    nodes."""
 
     id: int
     clearance: float
     length: float
     nodes: np.ndarray
     on_own: bool = True
+    passing: bool = False
 
     @property
     def blocked(self) -> bool:
@@ -67,8 +69,17 @@ class WayMap:
         self._ends = {mode: self.roadmap.end(k) for k, mode in enumerate(self._ids)}
         self._detours = _Detours(self.roadmap)
 
-    def look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
-        """Every mode's way from ``position [D]`` (m, finite), in the contract's order."""
+    def look(self, position: np.ndarray, obstacles: Obstacles | None, foresight: float = 0.0) -> tuple[Way, ...]:
+        """Every mode's way from ``position [D]`` (m, finite), in the contract's order. What moves is in the way
+        wherever it will be within ``foresight`` (s)."""
+        if obstacles is None or not obstacles.moves:
+            return self._look(position, obstacles)
+        swept = obstacles.swept(foresight)
+        ways, still = self._look(position, swept), self._look(position, obstacles.still())
+        safe = float(self.room.at(position[None], swept)[0]) >= 0
+        return tuple(replace(w, passing=safe and w.blocked and not s.blocked) for w, s in zip(ways, still))
+
+    def _look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
         scene = self._scene(position, obstacles)
         entries = self._entries(scene.distance)
         starts = [self._starts(k, scene.distance, entries) for k in range(len(self._ids))]
@@ -78,7 +89,26 @@ class WayMap:
             routes = self._detours.routes(off, scene.room < 0)
             for k, way in zip(off, self._ways(off, routes, [entries] * len(off), scene, obstacles)):
                 ways[k] = ways[k] if way.blocked else way
+        if all(way.blocked for way in ways):
+            self._by_junctions(ways, scene, entries, obstacles)
         return tuple(ways)
+
+    def _by_junctions(self, ways: list[Way], scene: _Scene, entries: np.ndarray, obstacles: Obstacles | None) -> None:
+        """Where no mode's own way is free: give those a way that lead, onward on their own prototype, to where the
+        prototype of another can be joined whose rest is free. There that other one will be free and this one not."""
+        modes = range(len(self._ids))
+        routes = self._detours.routes(modes, scene.room < 0)
+        for k, way in zip(modes, self._ways(modes, routes, [entries] * len(modes), scene, obstacles)):
+            first = None if way.blocked else self._first_onward(way.nodes)
+            if first not in (None, k) and (ways[first].blocked or way.length < ways[first].length):
+                ways[first] = replace(way, id=self._ids[first], on_own=True)
+
+    def _first_onward(self, nodes: np.ndarray) -> int | None:
+        """Along which mode's prototype the first road leads that ``nodes [P]`` follow, None where it leads back."""
+        steps = zip(nodes.tolist(), nodes[1:].tolist())
+        same = ((k, a, b) for a, b in steps for k, own in enumerate(self.roadmap.own) if a in own and b in own)
+        k, a, b = next(same, (None, 0, 0))
+        return k if b > a else None
 
     def corridor(self, way: Way, position: np.ndarray) -> np.ndarray:
         """``[P, D]`` in metres, from ``position [D]`` to the way's end."""

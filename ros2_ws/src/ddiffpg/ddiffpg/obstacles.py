@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+STILL = 0.05  # m/s: what is slower stands still
+STATIONS = 12  # at most so many places of a moving shape are looked at
 ANY_HEIGHT = (-math.inf, math.inf)
 
 
@@ -82,12 +84,14 @@ class Obstacles:
 
     ``stamp`` (s): until when this is known to be so. It is the time of the last reading of whatever is
     read periodically (a scan); shapes that are declared once stay true without being said again.
-    ``points [N, D]`` in m. Raises ValueError where points are not N times two or three finite numbers.
+    ``points [N, D]`` in m. ``velocities`` are those of the shapes (x, y, in m/s), none where all stand still.
+    Raises ValueError where points are not N times two or three finite numbers, or velocities are not one a shape.
     """
 
     stamp: float
     shapes: tuple[Shape, ...] = ()
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    velocities: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points, float)
@@ -95,6 +99,9 @@ class Obstacles:
             raise ValueError(f"Obstacles.points has shape {points.shape}: expected [N, 2] or [N, 3], all finite")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "shapes", tuple(self.shapes))
+        flat = [v for velocity in self.velocities for v in velocity]
+        if self.velocities and (len(flat) != 2 * len(self.shapes) or not all(map(math.isfinite, flat))):
+            raise ValueError(f"Obstacles.velocities is {self.velocities}: expected two finite numbers for each shape")
 
     def of(self, dimensions: int) -> Obstacles:
         """The same for ways of so many dimensions. ValueError where sensed points do not have as many."""
@@ -102,7 +109,23 @@ class Obstacles:
             return self
         if len(self.points):
             raise ValueError(f"sensed points have {self.points.shape[1]} coordinates, the ways have {dimensions}")
-        return Obstacles(self.stamp, self.shapes, np.empty((0, dimensions)))
+        return Obstacles(self.stamp, self.shapes, np.empty((0, dimensions)), self.velocities)
+
+    @property
+    def moves(self) -> bool:
+        """Does any of the shapes?"""
+        return any(math.hypot(*velocity) > STILL for velocity in self.velocities)
+
+    def still(self) -> Obstacles:
+        """Without what moves."""
+        pairs = zip(self.shapes, self.velocities)
+        shapes = tuple(s for s, v in pairs if math.hypot(*v) <= STILL) if self.velocities else self.shapes
+        return Obstacles(self.stamp, shapes, self.points)
+
+    def swept(self, seconds: float) -> Obstacles:
+        """With every moving shape wherever it will be within ``seconds``, if it goes on as it does."""
+        more = [_moved(s, v, t) for s, v in zip(self.shapes, self.velocities) for t in _times(s, v, seconds)]
+        return Obstacles(self.stamp, (*self.shapes, *more), self.points)
 
     @functools.cached_property
     def solids(self) -> Solids:
@@ -125,6 +148,21 @@ class Obstacles:
         near = np.flatnonzero(distance < within)
         distance = distance[near]
         return near, Approach(distance, offset[near] / np.maximum(distance, 1e-9)[:, None])
+
+
+def _times(shape: Shape, velocity: tuple[float, float], seconds: float) -> list[float]:
+    """Moments so close together that a moving shape leaves no gap between two of them; at most STATIONS."""
+    speed = math.hypot(*velocity)
+    if speed <= STILL:
+        return []
+    size = shape.radius if isinstance(shape, Cylinder) else min(shape.half_size)
+    count = min(math.ceil(speed * seconds / size), STATIONS)
+    return [seconds * (i + 1) / count for i in range(count)]
+
+
+def _moved(shape: Shape, velocity: tuple[float, float], seconds: float) -> Shape:
+    x, y = (c + v * seconds for c, v in zip(shape.center, velocity))
+    return replace(shape, center=(x, y))
 
 
 def nearest_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
