@@ -41,10 +41,12 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "critic": {"gamma": 0.995, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "gamma": 0.99, "clip": 60.0, "scale": scale},
-        "explore": {"hold_scale": 0.4}, "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100},
-        "improve": {"reach": 0.3, "candidates": 0},
+        "explore": {"hold_scale": 0.4, "steady": True, "shake_after": 20},
+        "guide": {"share": 0.05, "ahead": 100, "rivals": 8, "reach": 0.0},
+        "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100, "any_share": 0.5},
+        "improve": {"reach": 0.3, "candidates": 0, "finder_afresh": True},
     } for version, iterations, value_max, scale in (
-        ("v1", 15000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
+        ("v1", 24000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 24000, 12.0, 0.05), ("v4", 24000, 12.0, 0.05))},
     **{f"panda-{task}": {
         "train": {"iterations": iterations, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},
