@@ -12,6 +12,8 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("mcap", reason="mcap (extra ros) is not installed")
 pytest.importorskip("rosbags", reason="rosbags (extra ros) is not installed")
 
+from mcap.reader import make_reader
+
 from ddiffpg_cli.main import main
 from ddiffpg_cli.recording import Recording, statuses
 
@@ -164,10 +166,20 @@ def test_a_recording_that_lacks_what_it_takes(topic, words, changed, recordings,
     assert code == 2 and words in said
 
 
-def test_what_was_cut_short_is_replayed_as_far_as_it_goes(demo_recording, replayed, tmp_path):
-    data = demo_recording.read_bytes()
+def chunk_in_the_middle(recording: Path) -> tuple[int, int]:
+    """Where it begins and ends."""
+    with recording.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    chunk = summary.chunk_indexes[len(summary.chunk_indexes) // 2]
+    return chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length
+
+
+@pytest.mark.parametrize("place", ["in a chunk", "after one", "in a number after one"])
+def test_what_was_cut_short_is_replayed_as_far_as_it_goes(place, demo_recording, replayed, tmp_path):
+    begin, end = chunk_in_the_middle(demo_recording)
+    at = {"in a chunk": (begin + end) // 2, "after one": end, "in a number after one": end + 4}[place]
     cut = tmp_path / "cut.mcap"
-    cut.write_bytes(data[: len(data) // 2])
+    cut.write_bytes(demo_recording.read_bytes()[:at])
     code, result = replayed(cut)
     assert code == 0 and 10 < result["ticks"] < replayed(demo_recording)[1]["ticks"]
 
@@ -177,7 +189,7 @@ def test_files_that_are_no_recordings(demo_recording, replayed, tmp_path):
     (tmp_path / "text.mcap").write_text("this is a text and no recording")
     assert "text.mcap: is no MCAP file" in replayed(tmp_path / "text.mcap")[1]
     data = bytearray(demo_recording.read_bytes())
-    data[len(data) // 2] ^= 0x55
+    data[sum(chunk_in_the_middle(demo_recording)) // 2] ^= 0x55
     (tmp_path / "damaged.mcap").write_bytes(data)
     assert "damaged" in replayed(tmp_path / "damaged.mcap")[1]
     assert "no such file" in replayed(demo_recording, "--policy", tmp_path / "none.onnx")[1]
