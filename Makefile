@@ -27,7 +27,7 @@ endif
 
 .PHONY: help demo test train bench tables films lint clean
 help:
-	@echo "make demo                      simulated robot and controller over ROS 2; an obstacle drops in (no torch needed)"
+	@echo "make demo                      simulated robot and controller over ROS 2; a hand-over, an obstacle (no torch needed)"
 	@echo "make test [ARGS='-k name']     all tests"
 	@echo "make train TASK=$(TASK)   train on a task, into runs/TASK; run it again to go on after a stop"
 	@echo "                               (PRESET=gpu: with settings for a CUDA device)"

@@ -1,6 +1,7 @@
-"""The controller, and where asked the simulated robot and RViz.
+"""The controller, and where asked the simulated robot, a human's controls and RViz.
 
 ros2 launch ddiffpg controller.launch.py sim:=true
+ros2 launch ddiffpg controller.launch.py sim:=true teleop:=gamepad
 ros2 launch ddiffpg controller.launch.py policy:=/path/to/policy.onnx params:=/path/to/robot.yaml
 """
 
@@ -23,12 +24,13 @@ ARGUMENTS = (
     ("sim", "false", "start the simulated robot too"),
     ("task", "pointmaze-v1", "with sim: which task to simulate"),
     ("seed", "0", "with sim: seed of the start states"),
+    ("teleop", "none", "gamepad or keyboard: start that too, and give the controller its parameters for it"),
     ("rviz", "false", "show modes, chosen way and obstacles in RViz"),
 )
 
 
 def controller(context):
-    """The node, with the arguments as parameters after the file's: what is said here wins."""
+    """The node, with the arguments as parameters after the files': what is said here wins. And a human's controls."""
 
     def value(name):
         return LaunchConfiguration(name).perform(context)
@@ -39,25 +41,28 @@ def controller(context):
         "mode": int(value("mode")),
         "autostart": value("autostart").lower() in ("true", "1"),
     }
-    return [
-        Node(
-            package="ddiffpg",
-            executable="controller",
-            name="controller",
-            parameters=[value("params"), overrides],
-            output="screen",
-            emulate_tty=True,
-        )
-    ]
+    device = value("teleop")
+    by_hand = [] if device == "none" else [PathJoinSubstitution([SHARE, "config", f"{device}.yaml"])]
+    node = Node(
+        package="ddiffpg",
+        executable="controller",
+        name="controller",
+        parameters=[value("params"), *by_hand, overrides],
+        output="screen",
+        emulate_tty=True,
+    )
+    return [node] if device == "none" else [included("teleop.launch.py", device=device), node]
+
+
+def included(file, condition=None, **arguments):
+    source = PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", file]))
+    return IncludeLaunchDescription(source, launch_arguments=arguments.items(), condition=condition)
 
 
 def generate_launch_description():
     arguments = [DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS]
-    sim = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "sim.launch.py"])),
-        launch_arguments={name: LaunchConfiguration(name) for name in ("task", "seed")}.items(),
-        condition=IfCondition(LaunchConfiguration("sim")),
-    )
+    simulated = {name: LaunchConfiguration(name) for name in ("task", "seed")}
+    sim = included("sim.launch.py", IfCondition(LaunchConfiguration("sim")), **simulated)
     rviz = Node(
         package="rviz2",
         executable="rviz2",

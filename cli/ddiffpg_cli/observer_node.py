@@ -1,4 +1,4 @@
-"""A ROS node that watches the controller and the simulated robot, and puts obstacles in their way.
+"""A ROS node that watches the controller and the simulated robot, drives by hand, and puts obstacles in their way.
 
 For the demo and for tests: everything goes over the same topics and services that anyone can use.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
@@ -25,7 +26,8 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ddiffpg.messages_node import EVENTS, LATCHED, LATEST
+from ddiffpg import messages_node as messages
+from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
 
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -63,6 +65,7 @@ class Observer:
         self._listeners: list[Callable[[str, Any], None]] = []
         self._subscribe()
         self._obstacles = self.node.create_publisher(MarkerArray, "obstacles", EVENTS)
+        self._teleop = self.node.create_publisher(TwistStamped, "teleop/cmd_vel", SENSOR)
         self._clients: dict[str, Any] = {}
 
     def listen(self, listener: Callable[[str, Any], None]) -> None:
@@ -139,6 +142,10 @@ class Observer:
         """Wait until ``count`` nodes take obstacles from us."""
         self.wait("obstacle listeners", lambda: self._obstacles.get_subscription_count() >= count, timeout)
 
+    def teleop_listeners(self, count: int, timeout: float = 20.0) -> None:
+        """Wait until ``count`` nodes take a human's commands from us."""
+        self.wait("teleop listeners", lambda: self._teleop.get_subscription_count() >= count, timeout)
+
     # ---- acting ------------------------------------------------------------------------------------
 
     def call(self, kind: Any, service: str, request: Any, timeout: float = 20.0) -> Any:
@@ -170,6 +177,11 @@ class Observer:
         episode = self.call(Trigger, "sim_robot/reset", Trigger.Request()).message.split()[-1]
         self.wait(f"episode {episode}", lambda: self.robot.get("episode") == episode)
         return episode
+
+    def drive(self, velocity: Sequence[float] | np.ndarray) -> None:
+        """A human's command: ``velocity`` (x, y) in m/s, in the odometry frame."""
+        linear, stamp = np.array([*velocity, 0.0], float), self.node.get_clock().now().to_msg()
+        self._teleop.publish(messages.twist(stamp, "odom", linear, np.zeros(3)))
 
     def put(
         self, number: int, center: Sequence[float], size: Sequence[float], kind: int = CUBE, yaw: float = 0.0

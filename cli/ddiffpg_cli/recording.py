@@ -5,6 +5,7 @@ What is said of a controller is taken as it comes: whatever key-values its statu
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,16 +136,21 @@ class Recording:
                     yield Heard(topic, record.log_time * 1e-9, record.publish_time * 1e-9, message)
 
     def _records(self, file: Path) -> Iterator[Any]:
+        at_end = False
         try:
             with file.open("rb") as stream:
-                yield from StreamReader(stream, validate_crcs=True).records
-        except EndOfFile:
-            if file not in self.cut_short:
-                self.cut_short.append(file)
-        except (McapError, ValueError) as error:
+                try:
+                    yield from StreamReader(stream, validate_crcs=True).records
+                except (EndOfFile, struct.error):  # the library tells the end within a number so
+                    at_end = not stream.read(1)
+                    if not at_end:
+                        raise
+        except (McapError, ValueError, struct.error) as error:
             if isinstance(error, RecordingFault):
                 raise
             raise RecordingFault(f"{file}: is no MCAP file, or damaged ({type(error).__name__}: {error})") from error
+        if at_end and file not in self.cut_short:
+            self.cut_short.append(file)
 
     def _scan(self, file: Path) -> int | None:
         """Take in what the file holds; the time of its first message."""

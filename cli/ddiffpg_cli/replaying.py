@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ddiffpg.controller import Controller
-from ddiffpg.decision import ControllerConfig, Decision, Operator
-from ddiffpg.handoff import HandoffConfig
+from ddiffpg.decision import POLICY, TELEOP, ControllerConfig, Decision, Operator
+from ddiffpg.handoff import BLEND, Hand, HandoffConfig
 from ddiffpg.parameters import build, describe
 from ddiffpg.policy import Policy
 from ddiffpg_cli.recording import (
@@ -32,13 +32,24 @@ from ddiffpg_cli.replay_inputs import ReplayedInputs
 SLACK = 0.5  # s by which what a tick knew of may have reached the recorder after what the tick said
 RUN_IN = 1.0  # s that are not compared where the recording begins in the middle of a drive
 COMMANDS = ("geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray")
-NEEDED = ("now", "ticks", "stamps", "scan_at", "tick_ms", "obstacle_messages", "sent")
+NEEDED = (
+    "in_command",
+    "source",
+    "command_reason",
+    "now",
+    "ticks",
+    "stamps",
+    "scan_at",
+    "tick_ms",
+    "obstacle_messages",
+    "sent",
+)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A tick that decides otherwise: ``at`` (s since the first tick), ``what`` (state, mode or command), both values,
-    and by how much a command is off at most, in the contract's units."""
+    """A tick that decides otherwise: ``at`` (s since the first tick), ``what`` (state, mode, in_command or command),
+    both values, and by how much a command is off at most, in the contract's units."""
 
     at: float
     what: str
@@ -112,18 +123,19 @@ def check(recording: Recording, controller: str, policy: Policy) -> None:
             f"{recording.name}: the status of {controller} lacks {', '.join(missing)}: "
             "it is of a version of the controller that cannot be replayed"
         )
-    contract, said = policy.contract, said_of_policy(recording, controller)
+    contract, about = policy.contract, said_of_policy(recording, controller)
     modes = [int(name) for name in status.pairs("clearance_m")]
     for what, recorded, given in (
-        ("task", said.get("task", contract.task), contract.task),
-        ("robot", said.get("robot", contract.robot), contract.robot),
+        ("task", about.get("task", contract.task), contract.task),
+        ("robot", about.get("robot", contract.robot), contract.robot),
         ("modes", modes, list(contract.mode_ids)),
         ("size of the action", len(status.numbers("action")), len(contract.action)),
     ):
         if recorded != given:
             raise RecordingFault(f"{recording.name}: {what} is {recorded!r} in the recording, {given!r} in the policy")
     sent = any(status.values["sent"] for status in ticks)
-    if sent and not any(recording.topics[topic].count for kind in COMMANDS for topic in recording.of_type(kind)):
+    said = [topic for topic in recording.topics.values() if topic.type in COMMANDS and topic.role != "in"]  # no teleop
+    if sent and not any(topic.count for topic in said):
         raise RecordingFault(f"{recording.name}: commands were sent, and none was recorded ({', '.join(COMMANDS)})")
 
 
@@ -131,8 +143,9 @@ def compare(at: float, tick: Replayed, tolerance: float) -> tuple[list[Differenc
     """How a tick differs, and how far its command is off."""
     status, decision = tick.status, tick.decision
     mode = "-1" if decision.mode is None else str(decision.mode)
-    pairs = (("state", status.values["state"], decision.state), ("mode", status.values["mode"], mode))
-    found = [Difference(at, what, then, now) for what, then, now in pairs if then != now]
+    now = {"state": decision.state, "mode": mode, "in_command": decision.in_command}
+    pairs = [(what, status.values[what], decided) for what, decided in now.items()]
+    found = [Difference(at, what, then, decided) for what, then, decided in pairs if then != decided]
     sent = np.empty(0) if decision.sent is None else decision.sent
     off = max(_off(status.numbers("action"), decision.action), _off(status.numbers("sent"), sent))
     if off > tolerance:
@@ -158,7 +171,7 @@ class Replay:
         self._early: list[Heard] = []  # came before the first tick
         self._controller: Controller | None = None
         self._seen_inactive = False
-        self._began = -math.inf  # of the run-in
+        self._began: float | None = None  # of the run-in; None where there is none, or it is over
         self._ticks: float | None = None
 
     def run(self) -> Iterator[Replayed]:
@@ -194,7 +207,7 @@ class Replay:
         now = status.number("now")
         gaps = [*self._lost_ticks(status), *inputs.advance(status)]
         assert self._controller is not None
-        runs_in = now - self._began < RUN_IN
+        runs_in = self._runs_in(status)
         operator = Operator.read(status.values)
         if runs_in and status.number("mode") in self._policy.contract.mode_ids:
             operator = replace(operator, mode=int(status.number("mode")))  # it remembers it from before
@@ -219,8 +232,17 @@ class Replay:
             noise = np.random.default_rng(settings["seed"])
             self._controller = Controller(self._policy, config, noise, rules=rules)
             fresh = self._seen_inactive or status.number("ticks") == 0
-            self._began = -math.inf if fresh else status.number("now")
+            self._began = None if fresh else status.number("now")
+            self._controller.hand = self._controller.hand if fresh else _hand(status)
         return self._inputs
+
+    def _runs_in(self, status: Status) -> bool:
+        """Does what it decided before the recording still count? For a time after it began, or a hand-over ended."""
+        if self._began is None:
+            return False
+        now, handed = status.number("now"), status.values["in_command"] in (TELEOP, BLEND)
+        self._began = now if handed else None if now - self._began >= RUN_IN else self._began
+        return self._began is not None
 
     def _settings(self) -> dict[str, Any]:
         settings = self._parameters or latest_parameters(self._recording, self._name)
@@ -239,3 +261,10 @@ class Replay:
         self._ticks = ticks + 1
         lost = 0 if expected is None else ticks - expected
         return [f"{lost:.0f} decisions before this one were not recorded"] if lost > 0 else []
+
+
+def _hand(status: Status) -> Hand:
+    """Who was in command before this tick, as far as it tells. What a human had done before counts for a human only."""
+    source, now = status.values["source"], status.number("now")
+    heard = -math.inf if source == TELEOP else now
+    return Hand(source, status.values["command_reason"], now, engaged=source == POLICY, heard=heard)

@@ -103,8 +103,7 @@ class SimRobotNode(Node):
         planar = len(spec.path) == 2 and self._settings["scan_beams"] > 0
         self._scan = self.create_publisher(LaserScan, "scan", SENSOR) if planar else None
         self._status = self.create_publisher(DiagnosticStatus, "~/status", LATEST)
-        kind: Any = TwistStamped if spec.action.kind == "base_velocity" else Float64MultiArray
-        self.create_subscription(kind, TOPICS[spec.action.kind], self._on_command, LATEST)
+        TOPICS[spec.action.kind].subscription(self, self._on_command)
         self.create_subscription(MarkerArray, "obstacles", self._on_obstacles, EVENTS)
         self.create_service(Trigger, "~/reset", self._on_reset)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -42,18 +43,41 @@ def field_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Demo:
+    """A run of ``ddiffpg demo``: the ``policy`` it drove, what it wrote into ``out``, and what it said."""
+
+    policy: Path
+    out: Path
+    done: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="session")
-def demo_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``ddiffpg demo`` recorded: a drive of two processes, an obstacle, another way, the goal."""
-    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
-    pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
-    pytest.importorskip("mcap", reason="mcap (extra ros) is not installed")
-    out = tmp_path_factory.mktemp("demo")
-    path = os.pathsep.join(str(Path(p).resolve()) for p in sys.path if p)
-    command = [sys.executable, "-m", "ddiffpg_cli", "demo", "--policy", str(SHIPPED), "--out", str(out)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which importing torch fails, in the demo and in the processes that it starts."""
+    folder = tmp_path_factory.mktemp("no_torch")
+    (folder / "torch.py").write_text("raise ImportError('torch must not be needed here')\n")
+    path = [str(folder), *(str(Path(p).resolve()) for p in sys.path if p)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, without_torch: dict[str, str]) -> Demo:
+    """A drive of two processes, a human who takes over and gives back, an obstacle, another way, the goal."""
+    for name in ("rclpy", "mujoco", "mcap", "rosbags"):
+        pytest.importorskip(name, reason=f"{name} (extras sim and ros) is not installed")
+    folder = tmp_path_factory.mktemp("demo")
+    policy, out = folder / SHIPPED.name, folder / "out"
+    policy.write_bytes(SHIPPED.read_bytes())
+    command = [sys.executable, "-m", "ddiffpg_cli", "demo", "--policy", str(policy), "--out", str(out), "--json", "-"]
+    done = subprocess.run(command, env=without_torch, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return out / "recording.mcap"
+    return Demo(policy, out, done)
+
+
+@pytest.fixture(scope="session")
+def demo_recording(demo: Demo) -> Path:
+    return demo.out / "recording.mcap"
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
-"""``ddiffpg demo`` as a user runs it: two processes, an obstacle, another way, the goal, and files of it all."""
+"""``ddiffpg demo`` as a user runs it: two processes, a human who takes over, an obstacle, the goal, files of it all."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,28 +16,6 @@ pytest.importorskip("rosbags", reason="rosbags (extra ros) is not installed")
 from PIL import Image
 from rosbags.highlevel import AnyReader
 
-ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "policies" / "pointmaze-v1.onnx"
-
-
-@pytest.fixture(params=["field", "shipped"])
-def policy(request: pytest.FixtureRequest) -> Path:
-    if request.param == "field":
-        return request.getfixturevalue("field_policy")
-    if not SHIPPED.is_file():
-        pytest.skip(f"{SHIPPED.name} is not there yet")
-    return SHIPPED
-
-
-@pytest.fixture
-def without_torch(tmp_path: Path) -> dict[str, str]:
-    """An environment in which importing torch fails, in the demo and in the processes that it starts."""
-    folder = tmp_path / "no_torch"
-    folder.mkdir()
-    (folder / "torch.py").write_text("raise ImportError('torch must not be needed here')\n")
-    path = [str(folder), *(str(Path(p).resolve()) for p in sys.path if p)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
 
 def running_with(word: str) -> list[str]:
     """Command lines of processes in which ``word`` is."""
@@ -51,28 +28,33 @@ def running_with(word: str) -> list[str]:
     return [line for line in lines if word in line]
 
 
-def test_demo(policy, without_torch, tmp_path):
-    out = tmp_path / "demo"
-    copy = tmp_path / "policy-of-this-test.onnx"
-    copy.write_bytes(policy.read_bytes())
-    command = [sys.executable, "-m", "ddiffpg_cli", "demo", "--policy", str(copy), "--out", str(out), "--json", "-"]
-    done = subprocess.run(command, env=without_torch, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert running_with(str(copy)) == []
+def test_nothing_of_it_goes_on_running(demo):
+    assert running_with(str(demo.policy)) == []
 
-    timeline = json.loads(done.stdout)
+
+def test_the_policy_goes_on_in_the_humans_mode_and_leaves_it_when_that_is_blocked(demo):
+    timeline = json.loads(demo.done.stdout)
+    hand = timeline["hand_over"]
+    assert timeline["first_mode"] != hand["drove"] == hand["mode"] == timeline["mode_before"]
+    assert hand["human_began"] < hand["human_in_command"] < hand["let_go"] < hand["given_back"]
+    assert hand["take_over_ms"] > 0 and hand["give_back_ms"] > 0 and hand["confidence"] >= 0.7
+    assert 0 < hand["largest_step"] < hand["step_asked"]
     assert timeline["mode_before"] != timeline["mode_after"] and not timeline["collided"]
-    assert timeline["obstacle_sent"] < timeline["obstacle_seen"] <= timeline["switched"] < timeline["goal"]
+    assert hand["given_back"] < timeline["obstacle_sent"] < timeline["obstacle_seen"]
+    assert timeline["obstacle_seen"] <= timeline["switched"] < timeline["goal"]
     assert timeline["obstacle_to_command_ms"] > 0
-    for event in ("obstacle sent", "obstacle seen", "goal reached"):
-        assert event in done.stderr
+    went_on = f"mode {hand['mode']} was begun by hand"
+    for event in ("a human begins", "the human lets go", went_on, "obstacle sent", "obstacle seen", "goal reached"):
+        assert event in demo.done.stderr
 
-    with Image.open(out / "demo.png") as picture, Image.open(out / "demo.gif") as video:
+
+def test_it_leaves_a_picture_a_film_and_a_recording(demo):
+    with Image.open(demo.out / "demo.png") as picture, Image.open(demo.out / "demo.gif") as video:
         assert picture.width >= 480 and video.n_frames > 20
-    with AnyReader([out / "recording.mcap"]) as recording:
+    with AnyReader([demo.out / "recording.mcap"]) as recording:
         counts = {connection.topic: connection.msgcount for connection in recording.connections}
         assert all(counts[t] > 20 for t in ("/odom", "/scan", "/cmd_vel", "/controller/status", "/sim_robot/status"))
-        assert counts["/obstacles"] == 1 and counts["/controller/path"] > 1
+        assert counts["/obstacles"] == 1 and counts["/teleop/cmd_vel"] > 5 and counts["/controller/path"] > 1
         connections = [c for c in recording.connections if c.topic == "/cmd_vel"]
         _, _, data = next(recording.messages(connections))
         assert recording.deserialize(data, connections[0].msgtype).header.frame_id == "base_link"

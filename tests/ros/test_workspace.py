@@ -74,7 +74,8 @@ def test_the_build_installs_nodes_launch_files_parameters_and_policies(workspace
     assert {p.name for p in (share / "launch").iterdir()} == {p.name for p in (ROOT / "launch").glob("*.launch.py")}
     assert {p.name for p in (share / "policies").glob("*")} == {p.name for p in (ROOT / "policies").glob("*.onnx")}
     config = {p.name for p in (SOURCES / "ddiffpg" / "config").iterdir()}
-    assert {p.name for p in (share / "config").iterdir()} == config >= {"controller.yaml", "controller.rviz"}
+    assert {p.name for p in (share / "config").iterdir()} == config
+    assert {"controller.yaml", "gamepad.yaml", "keyboard.yaml", "controller.rviz"} <= config
     assert os.access(workspace / "ddiffpg" / "lib" / "ddiffpg" / "controller", os.X_OK)
     assert os.access(workspace / "ddiffpg_sim" / "lib" / "ddiffpg_sim" / "sim_robot", os.X_OK)
 

@@ -1,4 +1,4 @@
-"""``ddiffpg demo``: simulated robot and controller in two processes over ROS 2, and an obstacle on the way."""
+"""``ddiffpg demo``: simulated robot and controller in two processes over ROS 2, a human, an obstacle on the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..arguments import add_json, add_seed, existing_file
 from ..output import STDOUT, check_json_target, write_json
 from ..shipped import shipped_policy
 
-HELP = {"demo": "simulated robot and controller over ROS 2: an obstacle drops onto the way, another is taken"}
+HELP = {"demo": "simulated robot and controller over ROS 2: a human takes over and gives back, an obstacle drops in"}
 TASK = "pointmaze-v1"
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 import traceback
@@ -16,11 +15,13 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
-from ddiffpg import inputs_node, operator_node, outputs_node
+from ddiffpg import inputs_node, loop_node, operator_node, outputs_node
+from ddiffpg import interface_node as interface
 from ddiffpg.controller import Controller
 from ddiffpg.decision import E_STOP, FAULT, ControllerConfig, Operator
 from ddiffpg.handoff import HandoffConfig
 from ddiffpg.inputs_node import Inputs
+from ddiffpg.loop_node import ControlLoop
 from ddiffpg.observation import RobotState
 from ddiffpg.operator_node import HumanInputs, Requests
 from ddiffpg.outputs_node import Command, Report
@@ -33,17 +34,12 @@ PARAMETERS = (
     ParameterSpec("policy", "", "the policy to serve: path of an .onnx file", fixed="configured"),
     ParameterSpec("provider", "CPUExecutionProvider", "execution provider of ONNX Runtime", fixed="configured"),
     ParameterSpec("threads", 1, "threads of ONNX Runtime", low=1, high=64, fixed="configured"),
-    ParameterSpec(
-        "rate", 0.0, "control rate, Hz; 0: the one that the policy was trained at", 0.0, 1000.0, fixed="configured"
-    ),
     ParameterSpec("seed", 0, "seed of the policy's noise", low=0, high=2**31 - 1, fixed="configured"),
     ParameterSpec("mode", -1, "id of the only mode to use; -1: choose by itself", low=-1, high=2**31 - 1),
     ParameterSpec(
         "autostart", False, "configure and activate at once; the process ends if that fails", fixed="configured"
     ),
-    ParameterSpec(
-        "executor", "single", "which rclpy executor spins the node", choices=("single", "events"), fixed="configured"
-    ),
+    *loop_node.PARAMETERS,
     *inputs_node.PARAMETERS,
     *outputs_node.PARAMETERS,
     *operator_node.PARAMETERS,
@@ -67,7 +63,7 @@ class ControllerNode(LifecycleNode):
         self._human: HumanInputs | None = None
         self._command: Command | None = None
         self._report: Report | None = None
-        self._control_timer: Any = None
+        self._loop: ControlLoop | None = None
         self._diagnostic_timer: Any = None
         self._enabled = True
         self._latched: str | None = None  # outlives the controller: a fault is left by re-arming only
@@ -79,7 +75,7 @@ class ControllerNode(LifecycleNode):
             self.destroy_node()
             raise
         self.executor_name: str = self._settings["executor"]
-        self.create_service(SetBool, "~/enable", self._on_enable)
+        interface.ENABLE.server(self, self._on_enable)
         self._requests = Requests(self, self._refusal)
 
     # ---- what run() asks of a node -----------------------------------------------------------------
@@ -96,7 +92,7 @@ class ControllerNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop the robot and take everything down, in whatever state the node is."""
-        if self._control_timer is not None:
+        if self._active:
             self.trigger_deactivate()
         if self._policy is not None:
             self.trigger_cleanup()
@@ -128,9 +124,8 @@ class ControllerNode(LifecycleNode):
         if self._latched is not None:
             controller.trip(self._latched, self._now())
         self._enabled, self._fault = True, None
-        gc.collect()
-        gc.freeze()  # what is here stays: the collector need not look at it between ticks
-        self._control_timer = self.create_timer(self._period, self._tick)
+        assert self._loop is not None
+        self._loop.start()
         self.get_logger().info("active")
         return SUCCESS
 
@@ -170,7 +165,8 @@ class ControllerNode(LifecycleNode):
         self._period = 1.0 / (s["rate"] or contract.rate_hz)
         self._make_controller(policy)
         policy.warm_up()
-        self._inputs = Inputs(self, contract, s, self._now)
+        self._loop = ControlLoop(self, s, self._period, self._tick)
+        self._inputs = Inputs(self, contract, s, self._now, self._loop.state_came)
         self._human = HumanInputs(self, contract, s, self._now, lambda: self._requests.add(E_STOP))
         self._command = Command(self, contract, s)
         self._report = Report(self, contract, s, self._period)
@@ -189,11 +185,9 @@ class ControllerNode(LifecycleNode):
 
     def _stop(self) -> None:
         """No more ticks, and a last command to stand still that the robot has received."""
-        if self._control_timer is None:
+        if self._loop is None or not self._loop.running:
             return
-        self.destroy_timer(self._control_timer)
-        self._control_timer = None
-        gc.unfreeze()
+        self._loop.stop()
         assert self._command and self._inputs and self._report
         self._command.stop(self._inputs.state())
         if self._fault is None:
@@ -204,11 +198,15 @@ class ControllerNode(LifecycleNode):
     def _take_down(self) -> None:
         if self._diagnostic_timer is not None:
             self.destroy_timer(self._diagnostic_timer)
-        for part in (self._inputs, self._human, self._command, self._report):
+        for part in (self._inputs, self._human, self._command, self._report, self._loop):
             if part is not None:
                 part.close()
-        self._diagnostic_timer = self._inputs = self._human = self._command = self._report = None
+        self._diagnostic_timer = self._inputs = self._human = self._command = self._report = self._loop = None
         self._controller = self._policy = None
+
+    @property
+    def _active(self) -> bool:
+        return self._loop is not None and self._loop.running
 
     # ---- the control loop --------------------------------------------------------------------------
 
@@ -264,12 +262,12 @@ class ControllerNode(LifecycleNode):
 
     def _refusal(self, request: str) -> str | None:
         """Why a request is not met, or None. An e-stop is kept until there is somebody to stop."""
-        if self._control_timer is None or self._controller is None:
+        if not self._active or self._controller is None:
             return None if request == E_STOP else "not active"
         return self._controller.refusal(request, self._now(), self._operator(None))
 
     def _frozen(self, fixed: str) -> bool:
-        return self._control_timer is not None or (fixed == "configured" and self._policy is not None)
+        return self._active or (fixed == "configured" and self._policy is not None)
 
     def _veto(self, values: dict[str, Any]) -> str | None:
         """Why these values cannot be, or None."""

@@ -15,10 +15,11 @@ from sensor_msgs.msg import JointState as JointStateMessage
 from sensor_msgs.msg import LaserScan
 from visualization_msgs.msg import MarkerArray
 
+from ddiffpg import interface_node as interface
 from ddiffpg.contract import Contract
+from ddiffpg.interface_node import Topic
 from ddiffpg.marker_obstacles import MarkerBook, MarkerObstacle, Pose2
-from ddiffpg.messages_node import EVENTS, LATCHED, SENSOR
-from ddiffpg.observation import JointState, RobotState
+from ddiffpg.observation import JointState, RobotState, path_body
 from ddiffpg.obstacles import Box, Cylinder, Obstacles, Shape
 from ddiffpg.parameters_node import Parameters, ParameterSpec
 from ddiffpg.readings import (
@@ -40,30 +41,36 @@ PARAMETERS = (
         "odom_frame", "odom", "frame of odometry and end effector, in which the policy's ways are", fixed="configured"
     ),
     ParameterSpec("base_frame", "base_link", "frame of the robot's body", fixed="configured"),
-    ParameterSpec("odom_topic", "odom", "nav_msgs/Odometry", fixed="configured"),
+    ParameterSpec("odom_topic", interface.ODOMETRY.name, "nav_msgs/Odometry", fixed="configured"),
     ParameterSpec(
-        "joint_topic", "joint_states", "sensor_msgs/JointState, where the policy reads joints", fixed="configured"
+        "joint_topic",
+        interface.JOINTS.name,
+        "sensor_msgs/JointState, where the policy reads joints",
+        fixed="configured",
     ),
     ParameterSpec(
         "end_effector_topic",
-        "end_effector",
+        interface.END_EFFECTOR.name,
         "nav_msgs/Odometry of the end effector, where the policy reads one",
         fixed="configured",
     ),
     ParameterSpec(
         "scan_topic",
-        "scan",
+        interface.SCAN.name,
         "sensor_msgs/LaserScan; empty, or ways in space: none is listened to",
         fixed="configured",
     ),
     ParameterSpec(
         "map_topic",
-        "map",
+        interface.MAP.name,
         "nav_msgs/OccupancyGrid; empty, or ways in space: none is listened to",
         fixed="configured",
     ),
     ParameterSpec(
-        "obstacle_topic", "obstacles", "visualization_msgs/MarkerArray of boxes and cylinders", fixed="configured"
+        "obstacle_topic",
+        interface.OBSTACLES.name,
+        "visualization_msgs/MarkerArray of boxes and cylinders",
+        fixed="configured",
     ),
     ParameterSpec(
         "scan_pose", [0.0, 0.0, 0.0], "x, y, yaw of the scanner on the robot's body [m, rad]", fixed="configured"
@@ -81,12 +88,21 @@ TRACK = 50  # states kept, to know where the robot was when a scan was taken
 
 
 class Inputs:
-    """The last of every reading. ``clock`` gives the time in seconds that the controller's ticks use."""
+    """The last of every reading. ``clock`` gives the time in seconds that the controller's ticks use, ``came`` is
+    called when a state of the body that follows the ways was taken in."""
 
-    def __init__(self, node: Node, contract: Contract, settings: Parameters, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        contract: Contract,
+        settings: Parameters,
+        clock: Callable[[], float],
+        came: Callable[[], None] = lambda: None,
+    ) -> None:
         if len(settings["scan_pose"]) != 3 or not np.isfinite(settings["scan_pose"]).all():
             raise ValueError(f"parameter scan_pose is {settings['scan_pose']}: expected three finite numbers")
         self._node, self._settings, self._clock = node, settings, clock
+        self._followed, self._came = path_body(contract), came
         self._region = _region(contract)
         self._planar = len(contract.path) == 2  # scans and maps are, and say nothing of ways in space
         self._joint_names = {field.joint for field in (*contract.observation, *contract.action) if field.joint}
@@ -107,19 +123,16 @@ class Inputs:
         self._subscriptions = self._subscribe()
 
     def _subscribe(self) -> list[Any]:
-        known: list[tuple[Any, str, Any, Any, bool]] = [
-            (Odometry, "odom_topic", self._on_odometry, SENSOR, True),
-            (LaserScan, "scan_topic", self._on_scan, SENSOR, self._planar),
-            (OccupancyGrid, "map_topic", self._on_map, LATCHED, self._planar),
-            (MarkerArray, "obstacle_topic", self._on_obstacles, EVENTS, True),
-            (JointStateMessage, "joint_topic", self._on_joints, SENSOR, bool(self._joint_names)),
-            (Odometry, "end_effector_topic", self._on_end_effector, SENSOR, "end_effector" in self._bodies),
+        known: list[tuple[Topic, Any, bool]] = [
+            (interface.ODOMETRY, self._on_odometry, True),
+            (interface.SCAN, self._on_scan, self._planar),
+            (interface.MAP, self._on_map, self._planar),
+            (interface.OBSTACLES, self._on_obstacles, True),
+            (interface.JOINTS, self._on_joints, bool(self._joint_names)),
+            (interface.END_EFFECTOR, self._on_end_effector, "end_effector" in self._bodies),
         ]
-        return [
-            self._node.create_subscription(kind, self._settings[topic], callback, qos)
-            for kind, topic, callback, qos, wanted in known
-            if wanted and self._settings[topic]
-        ]
+        names = [(topic, callback, self._settings[topic.parameter]) for topic, callback, wanted in known if wanted]
+        return [topic.subscription(self._node, callback, name) for topic, callback, name in names if name]
 
     def close(self) -> None:
         for subscription in self._subscriptions:
@@ -196,9 +209,13 @@ class Inputs:
         while self._track and self._track[-1].stamp >= state.stamp:  # the clock went back, or it was sent twice
             self._track.pop()
         self._track.append(state)
+        if self._followed == "odom":
+            self._came()
 
     def _on_end_effector(self, message: Odometry) -> None:
         self._end_effector = self._read_motion("end effector", message) or self._end_effector
+        if self._followed == "end_effector":
+            self._came()
 
     def _read_motion(self, what: str, message: Odometry) -> RobotState | None:
         """``message`` as a state; None, and a fault, where it is in another frame than the ways."""

@@ -17,9 +17,10 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
+from ddiffpg import interface_node as interface
 from ddiffpg.contract import Contract
 from ddiffpg.decision import E_STOP, ENGAGE, REARM, RELEASE, Operator, Teleop
-from ddiffpg.messages_node import LATCHED, SENSOR
+from ddiffpg.interface_node import Topic
 from ddiffpg.observation import RobotState, rotation
 from ddiffpg.outputs_node import AXES
 from ddiffpg.parameters import ParameterError
@@ -34,7 +35,9 @@ PARAMETERS = (
         "(Float64MultiArray, the contract's action) for joint_position_delta, none for joint_effort",
         fixed="configured",
     ),
-    ParameterSpec("joy_topic", "joy", "sensor_msgs/Joy, where there is a dead man's switch", fixed="configured"),
+    ParameterSpec(
+        "joy_topic", interface.JOY.name, "sensor_msgs/Joy, where there is a dead man's switch", fixed="configured"
+    ),
     ParameterSpec(
         "deadman_button",
         -1,
@@ -43,9 +46,12 @@ PARAMETERS = (
         high=63,
         fixed="configured",
     ),
-    ParameterSpec("e_stop_topic", "e_stop", "std_msgs/Bool: true stops until re-armed", fixed="configured"),
+    ParameterSpec(
+        "e_stop_topic", interface.E_STOP.name, "std_msgs/Bool: true stops until re-armed", fixed="configured"
+    ),
 )
-TOPICS = {"base_velocity": "teleop/cmd_vel", "joint_position_delta": "teleop/command"}
+TELEOP = {"base_velocity": interface.TELEOP_TWIST, "joint_position_delta": interface.TELEOP_JOINTS}
+ASKED = {ENGAGE: interface.ENGAGE, RELEASE: interface.RELEASE, E_STOP: interface.STOP, REARM: interface.REARM}
 SAID = {ENGAGE: "engaged", RELEASE: "released", E_STOP: "stopping", REARM: "re-armed"}
 
 
@@ -70,7 +76,6 @@ class HumanInputs:
         self._node, self._settings, self._clock, self._stop = node, settings, clock, stop
         self._kind = contract.action_kind
         self._names = [field.name for field in contract.action]
-        self._topic = settings["teleop_topic"] or TOPICS.get(self._kind)
         self._button = settings["deadman_button"]
         self._check_kind()
         self._said: tuple[float, str, np.ndarray] | None = None  # stamp, frame, what was asked for
@@ -80,7 +85,7 @@ class HumanInputs:
         self._subscriptions = self._subscribe()
 
     def _check_kind(self) -> None:
-        if self._kind in TOPICS:
+        if self._kind in TELEOP:
             return
         wanted = {"teleop_topic": self._settings["teleop_topic"], "deadman_button": self._button + 1}
         for name in (name for name, value in wanted.items() if value):
@@ -88,16 +93,18 @@ class HumanInputs:
         self._node.get_logger().info(f"no teleop: nobody can give a {self._kind} by hand")
 
     def _subscribe(self) -> list[Any]:
-        twist: Any = (TwistStamped, self._on_twist) if self._kind == "base_velocity" else None
-        kind, take = twist or (Float64MultiArray, self._on_joints)
-        known: list[tuple[Any, str | None, Any, Any]] = [
-            (kind, self._topic, take, SENSOR),
-            (Joy, self._settings["joy_topic"] if self._button >= 0 else None, self._on_joy, SENSOR),
+        teleop, by_twist = TELEOP.get(self._kind), self._kind == "base_velocity"
+        known: list[tuple[Topic, Any, str]] = [
             # Whoever publishes an e-stop must be heard: in whatever quality of service, and if it was before us.
-            (Bool, self._settings["e_stop_topic"], self._on_e_stop, SENSOR),
-            (Bool, self._settings["e_stop_topic"], self._on_e_stop, LATCHED),
+            (interface.E_STOP, self._on_e_stop, self._settings["e_stop_topic"]),
+            (interface.E_STOP_LATCHED, self._on_e_stop, self._settings["e_stop_topic"]),
         ]
-        return [self._node.create_subscription(k, topic, call, qos) for k, topic, call, qos in known if topic]
+        if teleop is not None:
+            take = self._on_twist if by_twist else self._on_joints
+            known.append((teleop, take, self._settings["teleop_topic"] or teleop.name))
+        if self._button >= 0:
+            known.append((interface.JOY, self._on_joy, self._settings["joy_topic"]))
+        return [topic.subscription(self._node, callback, name) for topic, callback, name in known if name]
 
     def close(self) -> None:
         for subscription in self._subscriptions:
@@ -187,8 +194,8 @@ class Requests:
     def __init__(self, node: Node, refusal: Callable[[str], str | None]) -> None:
         self._refusal = refusal
         self._waiting: list[str] = []
-        for request in SAID:
-            node.create_service(Trigger, f"~/{request}", self._answer(request))
+        for request, service in ASKED.items():
+            service.server(node, self._answer(request))
 
     def add(self, request: str) -> None:
         self._waiting.append(request)

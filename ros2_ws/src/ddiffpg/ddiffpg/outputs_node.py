@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
-from nav_msgs.msg import Path
 from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray, Int32
-from visualization_msgs.msg import MarkerArray
 
+from ddiffpg import interface_node as interface
 from ddiffpg import markers_node as markers
 from ddiffpg import messages_node as messages
 from ddiffpg.contract import Contract, ContractError
@@ -35,10 +33,10 @@ PARAMETERS = (
     ),
 )
 TOPICS = {
-    "base_velocity": "cmd_vel",
-    "joint_position": "forward_position_controller/commands",
-    "joint_position_delta": "forward_position_controller/commands",
-    "joint_effort": "forward_effort_controller/commands",
+    "base_velocity": interface.TWIST,
+    "joint_position": interface.POSITIONS,
+    "joint_position_delta": interface.POSITIONS,
+    "joint_effort": interface.EFFORTS,
 }
 AXES = ("vx", "vy", "vz", "wx", "wy", "wz")
 DRAW_SECONDS = 0.5  # between pictures of the same way
@@ -58,9 +56,7 @@ class Command:
         self._twist = contract.action_kind == "base_velocity"
         if self._twist:
             self._axes = [_axis(i, field.name) for i, field in enumerate(contract.action)]
-        kind: Any = TwistStamped if self._twist else Float64MultiArray
-        topic = settings["command_topic"] or TOPICS[contract.action_kind]
-        self._publisher = node.create_publisher(kind, topic, messages.LATEST)
+        self._publisher = TOPICS[contract.action_kind].publisher(node, settings["command_topic"])
         self._turn = np.eye(3)
         self._joints = [field.joint or field.name for field in contract.action]
 
@@ -119,11 +115,9 @@ class Report:
 
     def __init__(self, node: Node, contract: Contract, settings: Parameters, period: float) -> None:
         self._node, self._contract, self._frame = node, contract, settings["odom_frame"]
-        self._status = node.create_publisher(DiagnosticStatus, "~/status", messages.LATEST)
-        self._mode = node.create_publisher(Int32, "~/mode", messages.LATCHED)
-        self._path = node.create_publisher(Path, "~/path", messages.LATCHED)
-        self._markers = node.create_publisher(MarkerArray, "~/markers", messages.LATEST)
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", messages.EVENTS)
+        self._status, self._mode = interface.STATUS.publisher(node), interface.MODE.publisher(node)
+        self._path, self._markers = interface.PATH.publisher(node), interface.MARKERS.publisher(node)
+        self._diagnostics = interface.DIAGNOSTICS.publisher(node)
         self._publishers = [self._status, self._mode, self._path, self._markers, self._diagnostics]
         self.times, self.deadlines = StageTimes(), Deadlines(period)
         self._missed_before = 0

@@ -76,8 +76,9 @@ class Parameters:
         self._node = node
         self._specs = {spec.name: spec for spec in specs}
         self._frozen, self._veto = frozen, veto
+        self._values: dict[str, Any] = {}  # asked for in every tick: a look into the node's own takes ten times as long
         for spec in specs:
-            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+            self._values[spec.name] = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
         node.add_on_set_parameters_callback(self._check)
         self._refuse_unknown()
         reason = self._reason(self.values(self._specs), starting=True)
@@ -85,7 +86,7 @@ class Parameters:
             raise ParameterError("(start)", reason)
 
     def __getitem__(self, name: str) -> Any:
-        return self._node.get_parameter(name).value
+        return self._values[name]
 
     def values(self, names: Iterable[str]) -> dict[str, Any]:
         return {name: self[name] for name in names}
@@ -100,6 +101,8 @@ class Parameters:
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name in self._specs}
         reason = self._reason(changes, starting=False)
+        if reason is None:
+            self._values.update(changes)
         return SetParametersResult(successful=reason is None, reason=reason or "")
 
     def _reason(self, changes: dict[str, Any], starting: bool) -> str | None:
