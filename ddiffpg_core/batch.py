@@ -16,6 +16,7 @@ from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
 from ddiffpg_core.symmetry import Symmetries
 
+_Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
 
 
@@ -195,8 +196,8 @@ class Sampler:
         device = rows.slot.device
         return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen
 
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, ...],
-               returns: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> Batch:
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: _Three,
+               returns: _Three) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time, seen = self.replay, rows.slot, rows.time, marks[-1]
         reward, discount, end = returns

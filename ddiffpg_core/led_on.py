@@ -43,8 +43,7 @@ def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generat
     kind = 2 * guide.map.places(here) + stands
     order = np.argsort(kind, kind="stable")
     _, first, which, count = np.unique(kind[order], return_index=True, return_inverse=True, return_counts=True)
-    rows = (part[order] for part in (slots, time, here, there))
-    return Pool(*rows, first[which], count[which])
+    return Pool(slots[order], time[order], here[order], there[order], first[which], count[which])
 
 
 def choose(pool: Pool, guide: Guide, who: int, number: int, rng: np.random.Generator) -> np.ndarray:
