@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 
 from ddiffpg_cli.main import main
+from ddiffpg_cli.shipped import shipped_policy
 from ddiffpg_core.checkpoint import load_policy, save_policy
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.paths import resample
@@ -55,6 +56,18 @@ def test_distill_reports_each_mode_and_the_unconditioned_policy(distilled: Path)
     report = json.loads((distilled.parent / "distill.json").read_text())
     assert report["steps"] == 1
     assert set(report["errors"]) == {"-1", "0", "1"}
+
+
+def test_a_file_alone_is_given_the_states_that_it_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "policy.onnx"
+    command = ["states", str(shipped_policy("pointmaze-v1")), "--out", str(out), "--episodes", "40"]
+    assert main([*command, "--json", str(tmp_path / "visit.json")]) == 0
+    assert f"wrote {out}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "visit.json").read_text())["arrived"] > 0.9
+    assert main(["inspect", str(out)]) == 0
+    assert "known states" in capsys.readouterr().out
 
 
 def test_export_is_refused_where_modes_are_lost(

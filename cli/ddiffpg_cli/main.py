@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": "evaluate",
     "distill": "export",
     "export": "export",
+    "states": "states",
     "inspect": "inspect",
     "run": "run",
     "film": "film",

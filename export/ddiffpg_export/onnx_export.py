@@ -15,17 +15,20 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ddiffpg.contract import METADATA_KEY, Contract
-from ddiffpg.policy import Policy
-from ddiffpg_core.spec import TaskSpec
+from ddiffpg.contract import CHECKSUM_KEY, METADATA_KEY, Contract, KnownStates
+from ddiffpg.policy import Policy, checksum
+from ddiffpg_core.spec import TaskSpec, VecEnv
 from ddiffpg_export.accept import Tolerance, Trial, judge, try_out, ways_gone
 from ddiffpg_export.describe import LeftOut, Subject, World, choose_modes, make_contract
 from ddiffpg_export.distill import recorded
+from ddiffpg_export.file_act import file_act
 from ddiffpg_export.graph import policy_graph
+from ddiffpg_export.known_states import NeverArrived, Visit, known_states
 from ddiffpg_export.parity import Parity, parity
 from ddiffpg_export.student import SavedStudent, StudentReport, load_student, load_teacher, reading_run
 
 PARITY_ROWS = 4096
+NO_DIGITS = "0" * 64
 
 
 class ExportError(ValueError):
@@ -47,6 +50,11 @@ class ExportConfig:
     tolerance: Tolerance = field(default_factory=Tolerance)
 
     @property
+    def visits(self) -> int:
+        """Episodes in which it is seen what the policy knows: 2000 where nobody says otherwise."""
+        return 5 * self.episodes // 2
+
+    @property
     def allowed(self) -> Tolerance:
         """What the gate goes by: where modes that are not learned are wanted, none can be lost."""
         return replace(self.tolerance, least=0.0) if self.unlearned else self.tolerance
@@ -66,6 +74,7 @@ class ExportReport:
     trial: Trial
     distillation: StudentReport
     config: ExportConfig
+    visit: Visit | None
 
     @property
     def accepted(self) -> bool:
@@ -80,6 +89,7 @@ class ExportReport:
             "episodes": self.config.episodes, "seed": self.config.seed, "tolerance": asdict(self.config.allowed),
             "parity": asdict(self.parity),
             "teacher": self.trial.teacher.to_dict(), "student": self.trial.student.to_dict(),
+            "known_states": None if self.visit is None else self.visit.to_dict(),
             "distillation": self.distillation.to_dict(),
             "training": {k: v for k, v in asdict(self.contract.training).items() if k != "config"},
         }  # fmt: skip
@@ -137,11 +147,47 @@ def _write_accepted(candidate: Candidate, path: Path, world: World, config: Expo
         raise ExportRefused("the student is not good enough: " + "; ".join(objections))
     gone = replace(subject, modes=ways_gone(file, subject.modes, world.env, config.seed))
     contract = make_contract(gone, world, trial.student.to_dict(), objections)
+    known, visit = _known_states(file, world, contract, config)
+    contract = replace(contract, known_states=known)
     content = to_bytes(model, contract)
     _write(path, content)
     Policy.load(path)
     return ExportReport(path.name, hashlib.sha256(content).hexdigest(), len(content), contract, candidate.left_out,
-                        objections, same, trial, student.report, config)
+                        objections, same, trial, student.report, config, visit)
+
+
+def _known_states(
+    file: Policy, world: World, contract: Contract, config: ExportConfig
+) -> tuple[KnownStates | None, Visit | None]:
+    """What the policy knows; None for one that never arrives and is written by force."""
+    try:
+        return known_states(world.env, file_act(file, config.seed), contract, config.visits, config.seed)
+    except NeverArrived:
+        if not config.force:
+            raise
+        return None, None
+
+
+def add_known_states(path: Path, out: Path, env: VecEnv, episodes: int, seed: int) -> tuple[Contract, Visit]:
+    """Write ``out``, which is the policy ``path`` with the states that it knows, and a checksum.
+
+    Where a report lies beside ``path`` it is written beside ``out``, with what has changed. Raises PolicyError or
+    ContractError where ``path`` is no policy, NeverArrived where the policy never arrives, OSError where ``out``
+    cannot be written.
+    """
+    _check_target(out)
+    policy, report = Policy.load(path), path.with_suffix(".json")
+    known, visit = known_states(env, file_act(policy, seed), policy.contract, episodes, seed)
+    contract = replace(policy.contract, known_states=known)
+    content = to_bytes(onnx.load(str(path)), contract)
+    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+    said.update(file=out.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    said["known_states"] = visit.to_dict()
+    with _parts(out, out.with_suffix(".json")) as (policy_part, report_part):
+        _write(policy_part, content)
+        Policy.load(policy_part)
+        _write(report_part, (json.dumps(said, indent=2, allow_nan=False) + "\n").encode())
+    return contract, visit
 
 
 def parity_objection(same: Parity) -> tuple[str, ...]:
@@ -152,9 +198,10 @@ def parity_objection(same: Parity) -> tuple[str, ...]:
 
 
 def to_bytes(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """The policy file's content: graph and contract."""
-    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
-    return model.SerializeToString(deterministic=True)
+    """The policy file's content: graph, contract and checksum."""
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json(), CHECKSUM_KEY: NO_DIGITS})
+    content = model.SerializeToString(deterministic=True)
+    return content.replace(NO_DIGITS.encode(), checksum(content, NO_DIGITS).encode())
 
 
 def _check_target(out: Path) -> None:

@@ -177,6 +177,7 @@ def test_a_request_that_is_none_is_refused_by_name():
 DANGERS = {
     "the e-stop is pressed": Operator(e_stop=True),
     "an e-stop was asked for": Operator(requests=(REARM, E_STOP)),
+    "the e-stop is silent": Operator(e_stop_fault="the e-stop is silent"),
     "a teleop command has 3 numbers: expected 2": Operator(teleop=by_hand(9.9, (1.0, 2.0, 3.0))),
     "a teleop command is [nan, 0.0]: expected finite numbers": Operator(teleop=by_hand(9.9, (math.nan, 0.0))),
 }
@@ -216,6 +217,20 @@ def test_it_cannot_be_re_armed_while_the_e_stop_is_pressed_or_without_a_fault():
     assert refused(AT_FAULT, REARM, pressed) == "the e-stop is still pressed"
     assert after(AT_POLICY, Operator(requests=(REARM,))) is AT_POLICY
     assert refused(AT_POLICY, REARM) == "there is no fault to re-arm from"
+
+
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [
+        (Operator(teleop=by_hand(9.9, (math.nan, 0.0))), "a teleop command is [nan, 0.0]: expected finite numbers"),
+        (Operator(requests=(E_STOP,)), "an e-stop was asked for"),
+        (Operator(e_stop_fault="the e-stop is silent"), "the e-stop is silent"),
+    ],
+)
+def test_it_cannot_be_re_armed_while_what_comes_next_would_be_a_fault_again(operator, reason):
+    assert refused(AT_FAULT, REARM, operator) == reason
+    asked = replace(operator, requests=(*operator.requests, REARM))
+    assert after(AT_FAULT, asked).source == FAULT
 
 
 def test_in_a_fault_requests_are_refused_with_its_reason():

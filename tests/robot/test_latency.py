@@ -26,6 +26,15 @@ def test_ticks_in_time_miss_nothing():
     assert (deadlines.ticks, deadlines.missed) == (4, 0)
 
 
+def test_a_tick_longer_than_a_period_is_a_fault_until_the_next():
+    deadlines = Deadlines(period=0.1)
+    assert not deadlines.faults
+    deadlines.tick(0.0, 0.25)
+    assert deadlines.faults == ("the last tick took 250 ms of 100: deadlines are missed",)
+    deadlines.tick(0.3, 0.31)
+    assert not deadlines.faults
+
+
 def test_a_gap_and_an_overrun_count():
     deadlines = Deadlines(period=0.1)
     deadlines.tick(0.0, 0.01)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -16,6 +17,7 @@ from ddiffpg.contract import ActionField, ContractError, ObservationField
 from ddiffpg.policy import Policy, PolicyError
 from tests.robot.scripted_policy import MAZE_V1, contract_of, interface, steering_graph, write_model, write_policy
 
+SHIPPED = Path(__file__).resolve().parents[2] / "policies" / "pointmaze-v1.onnx"
 CONTRACT = contract_of(MAZE_V1)
 AT_START = np.zeros(4, np.float32)
 NO_NOISE = np.zeros(2, np.float32)
@@ -100,6 +102,21 @@ def test_wrong_dimensions_are_refused_by_name(policy):
 def test_no_file_is_said_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.onnx"):
         Policy.load(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("share", np.linspace(0.02, 0.98, 25))
+def test_a_file_with_a_checksum_in_which_any_bit_is_wrong_is_refused(tmp_path, share):
+    content = bytearray(SHIPPED.read_bytes())
+    assert Policy.load(SHIPPED).checked
+    content[int(share * len(content))] ^= 1 << int(1000 * share) % 8
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(content)
+    with pytest.raises((PolicyError, ContractError), match="damaged"):
+        Policy.load(damaged)
+
+
+def test_a_file_without_a_checksum_says_so(policy):
+    assert not policy.checked
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

@@ -145,8 +145,10 @@ def observer(ros_environment: dict[str, str]) -> Iterator:
 
 @pytest.fixture
 def robot(observer):
-    """The test as the robot (see odometry_robot.py)."""
-    return _beside("odometry_robot").Robot(observer)
+    """The test as the robot."""
+    from ddiffpg_cli.odometry_robot import Robot
+
+    return Robot(observer)
 
 
 @pytest.fixture

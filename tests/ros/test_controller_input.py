@@ -123,7 +123,7 @@ def test_a_clock_that_goes_back_is_noticed_and_it_goes_on(nodes, robot, field_po
             stamp = Time(sec=int(time["now"]), nanosec=int(time["now"] % 1 * 1e9))
             clock.publish(Clock(clock=stamp))
             robot.message.header.stamp = stamp
-            robot._odometry.publish(robot.message)
+            robot.odometry.publish(robot.message)
             sleep(0.002)  # ten times real time: on a busy machine the 50 s must not pass before they are noticed
             return condition()
 

@@ -110,6 +110,7 @@ def describe_export(report: ExportReport, out: Path) -> str:
         f"{report.trial.student.task}, {report.config.episodes} episodes a mode, in brackets the teacher:",
         table(("mode", "success", "adherence", "return"), rows),
         *(f"left out: mode {m.id}, {m.reason}" for m in report.left_out),
+        *(["it says of no state that it knows it: no goal was reached"] if report.visit is None else []),
         *(f"NOT ACCEPTED, written by force: {o}" for o in report.objections),
         f"wrote {out} ({report.size / 1024:.0f} KiB) and {out.with_suffix('.json')}",
     ]

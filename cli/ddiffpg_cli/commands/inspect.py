@@ -36,7 +36,7 @@ def describe(contract: Any) -> str:
 
 
 def _facts(contract: Any) -> str:
-    training = contract.training
+    training, known = contract.training, contract.known_states
     rows = [
         ("task", contract.task),
         ("robot", f"{contract.robot}, radius {contract.robot_radius:g} m"),
@@ -44,6 +44,7 @@ def _facts(contract: Any) -> str:
         ("way", f"{', '.join(contract.path)}; off it at {contract.path_tolerance:g} m"),
         ("denoising steps", f"{contract.denoising_steps}, {contract.noise_dim} numbers of noise"),
         ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
+        ("known states", "not recorded" if known is None else f"{len(known.centers)}, within {known.usual:.3g} of one"),
         ("contract", f"version {contract.version}"),
     ]
     return table(("", ""), rows).lstrip("\n").lstrip()

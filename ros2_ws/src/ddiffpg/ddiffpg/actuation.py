@@ -81,6 +81,10 @@ class Actuation(Protocol):
         """Stop where nothing of the robot and its surroundings is sure."""
         ...
 
+    def stopped(self) -> None:
+        """Somebody else has told the robot to stop: what comes next goes on from there."""
+        ...
+
     def held(self, sent: Command, wanted: np.ndarray) -> bool:
         """Did obstacles hold the robot off from what the policy wanted?"""
         ...
@@ -132,6 +136,9 @@ class BaseVelocity:
 
     def stop(self, elapsed: float) -> Command:
         return self._remember(emergency_stop(self._sent, elapsed, self._limits))
+
+    def stopped(self) -> None:
+        self._sent = np.zeros(len(self._sent))
 
     def held(self, sent: Command, wanted: np.ndarray) -> bool:
         linear = list(self._limits.linear)
@@ -185,8 +192,11 @@ class JointEffort:
         return self.stop(moment.elapsed)
 
     def stop(self, elapsed: float) -> Command:
-        self._sent = np.zeros(len(self._sent))
+        self.stopped()
         return Command(self._sent, (), self._sent)
+
+    def stopped(self) -> None:
+        self._sent = np.zeros(len(self._sent))
 
     def held(self, sent: Command, wanted: np.ndarray) -> bool:
         return "approach" in sent.limited_by
@@ -254,8 +264,11 @@ class JointPositionDelta:
         return self._keep(moment, ())
 
     def stop(self, elapsed: float) -> Command:
-        self._pace = np.zeros(len(self._joints))
+        self.stopped()
         return Command(np.zeros(len(self._joints)), (), self._sent)
+
+    def stopped(self) -> None:
+        self._pace = np.zeros(len(self._joints))
 
     def held(self, sent: Command, wanted: np.ndarray) -> bool:
         return "approach" in sent.limited_by

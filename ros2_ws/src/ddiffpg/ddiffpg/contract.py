@@ -14,6 +14,7 @@ from typing import Any
 
 VERSION = 2
 METADATA_KEY = "ddiffpg.contract"
+CHECKSUM_KEY = "ddiffpg.sha256"
 
 # What only files of version 2 have: motion of an end effector, steps of joint positions, and their limits.
 _NEW_SOURCES = (
@@ -112,10 +113,25 @@ class Training:
 
 
 @dataclass(frozen=True)
+class KnownStates:
+    """Observations that the policy has to do with, so that others can be told from them.
+
+    ``centers`` are K of them, of O numbers each in physical units, spread over all; differences of ``scale`` (O
+    numbers, in the fields' units) count as one. ``usual`` is how far from its nearest center, so counted, a state
+    on the way to the goal is at most in all but one of 1000 cases.
+    """
+
+    scale: tuple[float, ...]
+    centers: tuple[tuple[float, ...], ...]
+    usual: float
+
+
+@dataclass(frozen=True)
 class Contract:
     """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
 
     ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
+    ``known_states`` is None where nobody has recorded them.
     """
 
     version: int
@@ -134,6 +150,7 @@ class Contract:
     modes: tuple[Mode, ...]
     training: Training
     joint_limits: tuple[JointLimits, ...] = ()
+    known_states: KnownStates | None = None
 
     @property
     def mode_ids(self) -> tuple[int, ...]:
@@ -148,7 +165,10 @@ class Contract:
 
     def to_json(self) -> str:
         """JSON at full precision; refuses what is not finite."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+        plain = dataclasses.asdict(self)
+        if self.known_states is None:  # a reader that does not know the field then reads the file
+            del plain["known_states"]
+        return json.dumps(plain, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Contract:
@@ -168,6 +188,8 @@ class Contract:
 
 def _build(kind: Any, raw: Any, where: str) -> Any:
     """``raw`` (plain JSON) as a ``kind``, with every type checked on the way."""
+    if kind == (KnownStates | None):
+        kind = KnownStates
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, raw, where)
@@ -214,6 +236,8 @@ def _check(contract: Contract) -> None:
     """What types alone do not say."""
     _check_version(contract)
     _check_interface(contract)
+    if contract.known_states is not None:
+        _check_known_states(contract.known_states, len(contract.observation))
     for i, mode in enumerate(contract.modes):
         _check_mode(mode, f"modes[{i}]", len(contract.path))
     ids = contract.mode_ids
@@ -282,6 +306,15 @@ def _check_joint_limits(contract: Contract) -> None:
         needed = []
     if sorted(known) != sorted(needed):
         raise ContractError("joint_limits", known, f"one entry for each of the joints {needed}")
+
+
+def _check_known_states(known: KnownStates, size: int) -> None:
+    if len(known.scale) != size or min(known.scale) <= 0:
+        raise ContractError("known_states.scale", known.scale, f"{size} numbers of more than 0")
+    if not known.centers or any(len(center) != size for center in known.centers):
+        raise ContractError("known_states.centers", len(known.centers), f"at least one, each of {size} numbers")
+    if known.usual <= 0:
+        raise ContractError("known_states.usual", known.usual, "more than 0")
 
 
 def _check_names(field: str, names: list[str]) -> None:

@@ -35,6 +35,7 @@ from ddiffpg.decision import (
 )
 from ddiffpg.handoff import Hand, HandoffConfig, Heard
 from ddiffpg.intent import Intent, IntentTracker
+from ddiffpg.known_states import UNSEEN, Watch
 from ddiffpg.latency import Stopwatch
 from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe, path_body, velocity_of
@@ -109,6 +110,7 @@ class Controller:
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
         scale = self._ways.roadmap.scale  # small ways end in a small place; of large ones one may be far beside the end
         self._near, self._past = config.arrive_radius * min(1.0, scale), config.arrive_radius * scale
+        self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None
         self._last: float | None = None
@@ -124,6 +126,7 @@ class Controller:
         heard = self._hear(now, command)
         self.hand = handoff.step(self.hand, heard, self.rules)
         tick = _Tick(now, elapsed, heard, handoff.seen(self.hand, command), watch)
+        self._seen = UNSEEN
         fault = fault or self._input_fault(now, state, obstacles, command)
         if tick.hand.source == FAULT or fault or state is None:
             return self._hold(tick, fault or "no state")
@@ -133,6 +136,7 @@ class Controller:
         watch.lap("observe")
         if fault:
             return self._hold(tick, fault)
+        self._seen = self._watch.look(now, observation)
         view = self._look(now, observation, state, obstacles)
         watch.lap("ways")
         return self._decide(tick, view, obstacles)
@@ -140,6 +144,11 @@ class Controller:
     def trip(self, reason: str, now: float) -> None:
         """Stop for a ``reason``, until re-armed."""
         self.hand = handoff.trip(self.hand, reason, now)
+
+    def stopped(self, reason: str, now: float) -> None:
+        """The robot was told to stop without this controller, for a ``reason``: stays so until re-armed."""
+        self.trip(reason, now)
+        self._actuation.stopped()
 
     def refusal(self, request: str, now: float, command: Operator) -> str | None:
         """Why a request would not be met at ``now`` (s), or None."""
@@ -192,6 +201,8 @@ class Controller:
     def _decide(self, tick: _Tick, view: _View, obstacles: Obstacles | None) -> Decision:
         """What to do when everything that is needed is there."""
         state, mode, reason = self._choose(view, tick)
+        if state == DRIVE and self._seen.hold:
+            return self._hold(tick, self._seen.text)
         wanted = self._wanted(state, mode, view, tick)
         if state == DRIVE and not np.isfinite(wanted).all():
             return self._hold(tick, f"the policy gave {wanted.tolist()}")
@@ -319,6 +330,8 @@ class Controller:
             "command_reason": tick.hand.reason,
             "blend": handoff.share(tick.hand, tick.now, tick.elapsed, self.rules),
             "intent": self._intent,
+            "unknown": self._seen.distance,
+            "warnings": (self._seen.text,) if self._seen.text else (),
         }
 
 

@@ -165,12 +165,16 @@ class ControllerNode(LifecycleNode):
         self._period = 1.0 / (s["rate"] or contract.rate_hz)
         self._make_controller(policy)
         policy.warm_up()
-        self._loop = ControlLoop(self, s, self._period, self._tick)
+        self._loop = ControlLoop(self, s, self._period, self._tick, self._hangs, self._late)
         self._inputs = Inputs(self, contract, s, self._now, self._loop.state_came)
         self._human = HumanInputs(self, contract, s, self._now, lambda: self._requests.add(E_STOP))
         self._command = Command(self, contract, s)
         self._report = Report(self, contract, s, self._period)
         self._diagnostic_timer = self.create_timer(1.0, self._report.diagnose)
+        if contract.known_states is None:
+            self.get_logger().warning(f"{s['policy']} does not say which states it knows: others are not noticed")
+        if not policy.checked:
+            self.get_logger().warning(f"{s['policy']} has no checksum: damage to it is not noticed")
         self.get_logger().info(
             f"{s['policy']}: task {contract.task}, modes {list(contract.mode_ids)}, {1.0 / self._period:g} Hz"
         )
@@ -218,14 +222,32 @@ class ControllerNode(LifecycleNode):
             self.get_logger().fatal(f"fault in the control loop, stopping:\n{traceback.format_exc()}")
             self.trigger_deactivate()
 
+    def _hangs(self) -> None:
+        """In another thread, while a tick does not end: nobody else can stop the robot now."""
+        assert self._command and self._report
+        self._command.halt()
+        self._report.fault(f"{self._late_text} and goes on", wait=False)
+
+    def _late(self) -> None:
+        """It has ended after all, and the robot was told to stop meanwhile."""
+        assert self._controller
+        self._controller.stopped(self._late_text, self._now())
+        self.get_logger().error(f"{self._late_text}: the robot was stopped")
+
+    @property
+    def _late_text(self) -> str:
+        return f"a control tick took more than {self._settings['tick_timeout']:g} s"
+
     def _step(self) -> None:
-        assert self._controller and self._inputs and self._human and self._command and self._report
+        assert self._controller and self._inputs and self._human and self._command and self._report and self._loop
         started, now = time.perf_counter(), self._now()
         state, obstacles = self._inputs.state(), self._inputs.obstacles(now)
         read = time.perf_counter()
         operator = self._operator(state, self._requests.take())
         decision = self._controller.tick(now, state, obstacles, operator)
         decided = time.perf_counter()
+        if self._loop.overdue:  # the robot stands: what was decided comes too late
+            return
         self._command.send(decision.sent, state)
         sent = time.perf_counter()
         self._latched = decision.command_reason if decision.source == FAULT else None
@@ -240,7 +262,8 @@ class ControllerNode(LifecycleNode):
             "obstacle_messages": self._inputs.obstacle_messages,
             "tick_ms": f"{(sent - started) * 1e3:.3f}",
         }
-        self._report.decision(decision, self._inputs.shapes, (*self._inputs.faults, *self._human.faults), more)
+        faults = (*self._inputs.faults, *self._human.faults, *self._report.deadlines.faults)
+        self._report.decision(decision, self._inputs.shapes, faults, more)
         ended = time.perf_counter()
         times = {"read": read - started, **decision.stage_seconds, "tick": decided - read}
         self._report.times.add({**times, "send": sent - decided, "report": ended - sent, "all": ended - started})
@@ -264,7 +287,7 @@ class ControllerNode(LifecycleNode):
         """Why a request is not met, or None. An e-stop is kept until there is somebody to stop."""
         if not self._active or self._controller is None:
             return None if request == E_STOP else "not active"
-        return self._controller.refusal(request, self._now(), self._operator(None))
+        return self._controller.refusal(request, self._now(), self._operator(None, self._requests.waiting))
 
     def _frozen(self, fixed: str) -> bool:
         return self._active or (fixed == "configured" and self._policy is not None)

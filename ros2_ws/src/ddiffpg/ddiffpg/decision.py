@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -42,6 +43,7 @@ class Operator:
     ``enabled`` False: nothing moves, whoever is in command. ``teleop`` is the last command given by hand;
     ``deadman`` when the dead man's switch was last heard of as pressed (s), None once it is let go. ``e_stop``: it
     is pressed. ``requests`` are those of REQUESTS that came since the last tick; ValueError for any other.
+    ``e_stop_fault`` says why the e-stop cannot be relied upon, None where it can.
     """
 
     mode: int = -1
@@ -50,6 +52,7 @@ class Operator:
     deadman: float | None = None
     e_stop: bool = False
     requests: tuple[str, ...] = ()
+    e_stop_fault: str | None = None
 
     def __post_init__(self) -> None:
         for request in self.requests:
@@ -102,6 +105,9 @@ class Decision:
     ``in_command`` is one of ``handoff.COMMANDS``, and ``command_reason`` why; while that is BLEND, ``source`` says
     who comes into command and ``blend`` (0..1) how far it has. ``intent`` is what the last drive by hand
     says of modes, None where there was none.
+
+    ``unknown`` is how far the state is from those that the policy knows, in terms of what is usual; NaN where that
+    is not known. ``warnings`` are sentences about what did not stop the robot.
     """
 
     now: float
@@ -120,6 +126,8 @@ class Decision:
     command_reason: str = ""
     blend: float = 1.0
     intent: Intent | None = None
+    unknown: float = math.nan
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,13 @@ class ControllerConfig:
     obstacle_timeout: float = parameter(0.5, "s", 0.01, 60.0, "obstacles older than this are stale")
     future_tolerance: float = parameter(0.1, "s", 0.0, 60.0, "how far a stamp may be ahead of the clock")
     need_obstacles: bool = parameter(False, "", None, None, "hold while no obstacle has been received at all")
+    unknown_warn: float = parameter(
+        1.0, "", 0.0, 1000.0, "warn where the state is so many times farther from known ones than usual; 0: do not look"
+    )
+    unknown_hold: float = parameter(
+        2.0, "", 0.0, 1000.0, "the policy does not drive where it is so many times farther; 0: it does everywhere"
+    )
+    unknown_hold_after: float = parameter(0.5, "s", 0.0, 60.0, "once that has lasted for so long")
     noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples")
 
     def __post_init__(self) -> None:
@@ -187,6 +202,10 @@ class ControllerConfig:
             raise ParameterError("hysteresis", f"is {self.hysteresis}: expected at most tolerance ({self.tolerance})")
         if self.stop_margin > self.margin:
             raise ParameterError("stop_margin", f"is {self.stop_margin}: expected at most margin ({self.margin})")
+        if 0.0 < self.unknown_hold < self.unknown_warn:
+            raise ParameterError(
+                "unknown_hold", f"is {self.unknown_hold}: expected 0 or at least unknown_warn ({self.unknown_warn})"
+            )
         if self.emergency_deceleration < self.max_acceleration:
             raise ParameterError(
                 "emergency_deceleration",

@@ -176,7 +176,9 @@ def refusal(hand: Hand, request: str, heard: Heard, config: HandoffConfig) -> st
     if request == REARM:
         if heard.operator.e_stop:
             return "the e-stop is still pressed"
-        return None if hand.source == FAULT else "there is no fault to re-arm from"
+        if hand.source != FAULT:
+            return "there is no fault to re-arm from"
+        return _danger(hand, heard)  # what would be the next fault at once
     if hand.source == FAULT and request != E_STOP:
         return f"in FAULT ({hand.reason}): re-arm first"
     if request == ENGAGE and heard.human.pressed and config.human_wins:
@@ -188,6 +190,8 @@ def _danger(hand: Hand, heard: Heard) -> str | None:
     """What must stop the robot for good in this tick."""
     if heard.operator.e_stop:
         return "the e-stop is pressed"
+    if heard.operator.e_stop_fault:
+        return heard.operator.e_stop_fault
     if E_STOP in heard.operator.requests:
         return "an e-stop was asked for"
     return heard.human.fault if _present(hand, heard) else None

@@ -85,6 +85,7 @@ PARAMETERS = (
 )
 MAP_REACH = 3.0  # m around the policy's ways within which cells of the map count
 TRACK = 50  # states kept, to know where the robot was when a scan was taken
+OVERTAKEN = 0.2  # s; what is older than the newest by less has come late, by more: the clock went back
 
 
 class Inputs:
@@ -204,7 +205,7 @@ class Inputs:
 
     def _on_odometry(self, message: Odometry) -> None:
         state = self._read_motion("odometry", message)
-        if state is None:
+        if state is None or overtaken(state.stamp, self._robot and self._robot.stamp):
             return
         while self._track and self._track[-1].stamp >= state.stamp:  # the clock went back, or it was sent twice
             self._track.pop()
@@ -213,7 +214,9 @@ class Inputs:
             self._came()
 
     def _on_end_effector(self, message: Odometry) -> None:
-        self._end_effector = self._read_motion("end effector", message) or self._end_effector
+        state = self._read_motion("end effector", message)
+        if state is not None and not overtaken(state.stamp, self._end_effector and self._end_effector.stamp):
+            self._end_effector = state
         if self._followed == "end_effector":
             self._came()
 
@@ -228,13 +231,15 @@ class Inputs:
 
     def _on_joints(self, message: JointStateMessage) -> None:
         """A message may tell of some of the joints only; each is as fresh as its own last reading."""
-        read = {name: joint for name, joint in read_joints(message).items() if name in self._joint_names}
+        stamp, known = self._stamp(message.header), self._joint_stamps
+        names = {name for name in self._joint_names if not overtaken(stamp, known.get(name))}
+        read = {name: joint for name, joint in read_joints(message).items() if name in names}
         self._joints = {**self._joints, **read}
-        self._joint_stamps.update(dict.fromkeys(read, self._stamp(message.header)))
+        known.update(dict.fromkeys(read, stamp))
 
     def _on_scan(self, message: LaserScan) -> None:
         stamp = self._stamp(message.header)
-        if self._robot is None:
+        if self._robot is None or overtaken(stamp, self._scan_stamp):
             return
         place = self._scanner(stamp)
         try:
@@ -285,6 +290,11 @@ class Inputs:
         dx, dy, turn = self._settings["scan_pose"]
         cos, sin = math.cos(yaw), math.sin(yaw)
         return (x + cos * dx - sin * dy, y + sin * dx + cos * dy, yaw + turn)
+
+
+def overtaken(stamp: float, newest: float | None) -> bool:
+    """Was a message of ``stamp`` (s) overtaken on its way by the newest one of its kind? Then it says nothing new."""
+    return newest is not None and 0.0 < newest - stamp <= OVERTAKEN
 
 
 def _shape(obstacle: MarkerObstacle) -> Shape:

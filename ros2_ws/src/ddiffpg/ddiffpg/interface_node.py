@@ -80,7 +80,13 @@ TELEOP_JOINTS = Topic(
     "teleop_topic",
 )
 JOY = Topic("joy", Joy, SENSOR, "where `deadman_button` names a button: is it held?", "joy_topic")
-E_STOP = Topic("e_stop", Bool, SENSOR, "true stops until re-armed; heard of any quality of service", "e_stop_topic")
+E_STOP = Topic(
+    "e_stop",
+    Bool,
+    SENSOR,
+    "true stops until re-armed, so does silence for `e_stop_timeout`; heard of any quality of service",
+    "e_stop_topic",
+)
 E_STOP_LATCHED = Topic(
     "e_stop", Bool, LATCHED, "the same once more: so it counts too if it was published before", "e_stop_topic"
 )
@@ -104,8 +110,8 @@ STATUS = Topic(
     "~/status",
     DiagnosticStatus,
     LATEST,
-    "in every period: state, reason, who is in command and why, mode, free modes, what limited the command, stamps of "
-    "the readings it is by",
+    "in every period: state, reason, who is in command and why, mode, free modes, what limited the command, how "
+    "unknown the state is, stamps of the readings it is by",
 )
 MODE = Topic("~/mode", Int32, LATCHED, "the mode that drives, -1: none")
 PATH = Topic("~/path", Path, LATCHED, "the chosen way from where the robot is")
@@ -126,6 +132,6 @@ ENGAGE = Service(
 )
 RELEASE = Service("~/release", Trigger, "the policy gives command up: OFF, or TELEOP where a human drives")
 STOP = Service("~/e_stop", Trigger, "stop until re-armed; kept for later where the node is not active")
-REARM = Service("~/rearm", Trigger, "leave FAULT for OFF; refused while `e_stop` says true")
+REARM = Service("~/rearm", Trigger, "leave FAULT for OFF; refused while what would be the next fault is still there")
 ENABLE = Service("~/enable", SetBool, "false: nothing moves, whoever is in command; true: go on as before")
 SERVICES = (ENGAGE, RELEASE, STOP, REARM, ENABLE)

@@ -58,6 +58,14 @@ class Deadlines:
         self.ticks = 0
         self.missed = 0
         self._last_start: float | None = None
+        self._last_seconds = 0.0
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """That the last tick took longer than a period, in one sentence."""
+        if self._last_seconds <= self.period:
+            return ()
+        return (f"the last tick took {self._last_seconds * 1e3:.0f} ms of {self.period * 1e3:g}: deadlines are missed",)
 
     def tick(self, started: float, ended: float) -> None:
         """One tick ran from ``started`` to ``ended`` (seconds of a steady clock)."""
@@ -65,7 +73,7 @@ class Deadlines:
         if self._last_start is not None:
             self.missed += max(0, round((started - self._last_start) / self.period) - 1)
         self.missed += ended - started > self.period
-        self._last_start = started
+        self._last_start, self._last_seconds = started, ended - started
 
 
 def _summarise(seconds: list[float]) -> StageSummary:

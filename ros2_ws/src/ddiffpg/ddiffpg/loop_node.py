@@ -16,6 +16,7 @@ from rclpy.node import Node
 
 from ddiffpg import realtime
 from ddiffpg.parameters_node import Parameters, ParameterSpec
+from ddiffpg.watchdog import Watchdog
 
 PARAMETERS = (
     ParameterSpec(
@@ -27,6 +28,14 @@ PARAMETERS = (
         "timer: a tick in every period; state: as soon as the robot's state comes, at most at the control rate, and by "
         "the timer where none comes for one and a half periods",
         choices=("timer", "state"),
+        fixed="configured",
+    ),
+    ParameterSpec(
+        "tick_timeout",
+        0.5,
+        "a control tick that takes longer is a fault, and the robot is stopped without it, s",
+        low=0.05,
+        high=60.0,
         fixed="configured",
     ),
     ParameterSpec(
@@ -55,12 +64,23 @@ class ControlLoop:
     """Calls ``tick`` from the node's executor between :meth:`start` and :meth:`stop`, every ``period`` seconds.
 
     The timer's deadlines are absolute: a tick that comes late does not shift those after it, and after an overrun the
-    periods that have passed are left out; they are not made up for. Raises RealtimeError where the operating system
-    does not permit what the parameters ask for.
+    periods that have passed are left out; they are not made up for. While a tick takes longer than ``tick_timeout``,
+    ``hangs`` is called again and again, in another thread; ``late`` once it has ended after all. Raises RealtimeError
+    where the operating system does not permit what the parameters ask for.
     """
 
-    def __init__(self, node: Node, settings: Parameters, period: float, tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        settings: Parameters,
+        period: float,
+        tick: Callable[[], None],
+        hangs: Callable[[], None],
+        late: Callable[[], None],
+    ) -> None:
         self._node, self._period, self._tick = node, period, tick
+        self._hangs, self._late, self._tick_timeout = hangs, late, settings["tick_timeout"]
+        self._watchdog: Watchdog | None = None
         self._by_state = settings["trigger"] == "state"
         self._timer: Any = None
         self._due = 0.0  # s, from when on a state is the next one
@@ -81,8 +101,14 @@ class ControlLoop:
     def running(self) -> bool:
         return self._timer is not None
 
+    @property
+    def overdue(self) -> bool:
+        """Has the tick that is under way taken too long?"""
+        return self._watchdog is not None and self._watchdog.barked
+
     def start(self) -> None:
         realtime.settle_garbage()
+        self._watchdog = Watchdog(self._tick_timeout, self._hangs)
         # A clock that somebody sets (NTP, an operator) must not keep the loop from running.
         simulated = self._node.get_parameter("use_sim_time").value
         clock = self._node.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
@@ -90,8 +116,10 @@ class ControlLoop:
         self._timer = self._node.create_timer(wait, self._run, clock=clock)
 
     def stop(self) -> None:
+        assert self._watchdog is not None
+        self._watchdog.close()
         self._node.destroy_timer(self._timer)
-        self._timer = None
+        self._timer = self._watchdog = None
         realtime.release_garbage()
 
     def close(self) -> None:
@@ -109,4 +137,9 @@ class ControlLoop:
 
     def _run(self) -> None:
         self._due = time.monotonic() + (1.0 - EARLY) * self._period
+        watchdog = self._watchdog
+        assert watchdog is not None
+        watchdog.begin()
         self._tick()
+        if watchdog.end() and self.running:
+            self._late()

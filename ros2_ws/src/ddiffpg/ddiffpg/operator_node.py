@@ -20,6 +20,7 @@ from std_srvs.srv import Trigger
 from ddiffpg import interface_node as interface
 from ddiffpg.contract import Contract
 from ddiffpg.decision import E_STOP, ENGAGE, REARM, RELEASE, Operator, Teleop
+from ddiffpg.inputs_node import overtaken
 from ddiffpg.interface_node import Topic
 from ddiffpg.observation import RobotState, rotation
 from ddiffpg.outputs_node import AXES
@@ -48,6 +49,14 @@ PARAMETERS = (
     ),
     ParameterSpec(
         "e_stop_topic", interface.E_STOP.name, "std_msgs/Bool: true stops until re-armed", fixed="configured"
+    ),
+    ParameterSpec(
+        "e_stop_timeout",
+        0.0,
+        "stop until re-armed if e_stop_topic says nothing for so long, s; 0: it need not go on saying that all is well",
+        low=0.0,
+        high=60.0,
+        fixed="configured",
     ),
 )
 TELEOP = {"base_velocity": interface.TELEOP_TWIST, "joint_position_delta": interface.TELEOP_JOINTS}
@@ -80,7 +89,8 @@ class HumanInputs:
         self._check_kind()
         self._said: tuple[float, str, np.ndarray] | None = None  # stamp, frame, what was asked for
         self._deadman: float | None = None
-        self._e_stop = False
+        self._e_stop, self._e_stop_heard = False, clock()
+        self._joy_stamp: float | None = None  # stamp of the joystick's last message
         self._faults: dict[str, str] = {}
         self._subscriptions = self._subscribe()
 
@@ -120,7 +130,15 @@ class HumanInputs:
 
     def operator(self, state: RobotState | None, mode: int, enabled: bool, requests: tuple[str, ...] = ()) -> Operator:
         """What the human wants, the robot being in ``state``."""
-        return Operator(mode, enabled, self._teleop(state), self._deadman, self._e_stop, requests)
+        teleop = self._teleop(state)
+        return Operator(mode, enabled, teleop, self._deadman, self._e_stop, requests, self._e_stop_fault())
+
+    def _e_stop_fault(self) -> str | None:
+        """Why nobody could be sure to stop the robot, or None."""
+        timeout, silent = self._settings["e_stop_timeout"], self._clock() - self._e_stop_heard
+        if not 0.0 < timeout < silent:
+            return None
+        return f"the e-stop has said nothing for {silent:.3f} s, more than {timeout:g} s"
 
     def _teleop(self, state: RobotState | None) -> Teleop | None:
         if self._said is None:
@@ -145,6 +163,9 @@ class HumanInputs:
     # ---- what comes in -------------------------------------------------------------------------------
 
     def _on_twist(self, message: TwistStamped) -> None:
+        stamp = self._stamp("teleop", message.header)
+        if overtaken(stamp, self._said and self._said[0]):
+            return
         frame, known = message.header.frame_id, ("", self._settings["base_frame"], self._settings["odom_frame"])
         v, w = message.twist.linear, message.twist.angular
         asked = np.array([v.x, v.y, v.z, w.x, w.y, w.z])
@@ -154,20 +175,23 @@ class HumanInputs:
             asked = np.full(6, math.nan)  # a human who cannot be obeyed is a fault, not nobody
         text = f"teleop is in frame '{frame}': expected one of {', '.join(known[1:])}"
         self._note("frame", None if frame in known else text)
-        self._said = (self._stamp("teleop", message.header), frame, asked)
+        self._said = (stamp, frame, asked)
 
     def _on_joints(self, message: Float64MultiArray) -> None:
         self._said = (self._clock(), "", np.array(message.data, float))
 
     def _on_joy(self, message: Joy) -> None:
+        stamp = self._stamp("joystick", message.header)
+        if overtaken(stamp, self._joy_stamp):
+            return
         missing = self._button >= len(message.buttons)
         text = f"the joystick has {len(message.buttons)} buttons: deadman_button {self._button} is none of them"
         self._note("joy", text if missing else None)
         pressed = not missing and bool(message.buttons[self._button])
-        self._deadman = self._stamp("joystick", message.header) if pressed else None
+        self._joy_stamp, self._deadman = stamp, stamp if pressed else None
 
     def _on_e_stop(self, message: Bool) -> None:
-        self._e_stop = message.data
+        self._e_stop, self._e_stop_heard = message.data, self._clock()
         if message.data:
             self._stop()
 
@@ -196,6 +220,11 @@ class Requests:
         self._waiting: list[str] = []
         for request, service in ASKED.items():
             service.server(node, self._answer(request))
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Those that the next tick will get."""
+        return tuple(self._waiting)
 
     def add(self, request: str) -> None:
         self._waiting.append(request)

@@ -78,6 +78,11 @@ class Command:
             self.send(standing, state)
             self._publisher.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
 
+    def halt(self) -> None:
+        """Stand still, for callers in any thread: no velocity, no effort; joints stay where they were told to be."""
+        if not self._contract.action_kind.startswith("joint_position"):
+            self.send(np.zeros(len(self._contract.action)), None)
+
     def close(self) -> None:
         self._node.destroy_publisher(self._publisher)
 
@@ -139,6 +144,7 @@ class Report:
         """Say what one tick decided. ``faults`` are the inputs' own, ``more`` goes into the status as it is."""
         self._last = decision
         mode = -1 if decision.mode is None else decision.mode
+        faults = (*faults, *decision.warnings)
         level = "ok" if decision.state in (DRIVE, ARRIVED, OFF, TELEOP) and not faults else "warn"
         level = "error" if decision.state == FAULT else level
         text = "; ".join((f"{decision.state}: {decision.reason}", *faults))
@@ -147,20 +153,21 @@ class Report:
         self._mode.publish(Int32(data=mode))
         self._draw(decision, shapes)
 
-    def fault(self, error: str) -> None:
-        """The controller has ended because of ``error``."""
-        self._last_word("error", "FAULT", error)
+    def fault(self, error: str, wait: bool = True) -> None:
+        """The controller has ended, or hangs, because of ``error``."""
+        self._last_word("error", "FAULT", error, wait)
 
     def stopped(self) -> None:
         """The controller is not active any more."""
         self._last_word("ok", "INACTIVE", "not active")
 
-    def _last_word(self, level: str, state: str, reason: str) -> None:
-        """Waits until it has been heard: the publishers may be gone at once."""
+    def _last_word(self, level: str, state: str, reason: str, wait: bool = True) -> None:
+        """Waits until it has been heard where the publishers may be gone at once."""
         values = {"state": state, "reason": reason, "mode": -1}
         self._mode.publish(Int32(data=-1))
         self._status.publish(messages.status(self._name, level, f"{state}: {reason}", values))
-        self._status.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
+        if wait:
+            self._status.wait_for_all_acked(Duration(seconds=ACK_SECONDS))
 
     def diagnose(self) -> None:
         """Latency and missed deadlines since activation on /diagnostics."""
@@ -216,6 +223,7 @@ def decision_values(decision: Decision) -> dict[str, object]:
         "clearance_m": ",".join(f"{way.id}:{way.clearance:.3f}" for way in decision.ways),
         "to_go_m": f"{to_go:.3f}",
         "length_m": ",".join(f"{way.id}:{way.length:.2f}" for way in decision.ways),
+        "unknown": f"{decision.unknown:.2f}",
         **_command_values(decision),
     }
 

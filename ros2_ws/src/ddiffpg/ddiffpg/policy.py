@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from ddiffpg.contract import METADATA_KEY, Contract, ContractError
+from ddiffpg.contract import CHECKSUM_KEY, METADATA_KEY, Contract, ContractError
 
 UNCONDITIONAL = -1
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
@@ -19,10 +20,11 @@ class PolicyError(ValueError):
 
 
 class Policy:
-    """A policy ready to act. ``contract`` is everything it says of itself."""
+    """A policy ready to act. ``contract`` is everything it says of itself; ``checked``: its file has a checksum,
+    which was right."""
 
-    def __init__(self, session: ort.InferenceSession, contract: Contract) -> None:
-        self.contract = contract
+    def __init__(self, session: ort.InferenceSession, contract: Contract, checked: bool = False) -> None:
+        self.contract, self.checked = contract, checked
         self._session = session
         self._known = frozenset((UNCONDITIONAL, *contract.mode_ids))
 
@@ -37,12 +39,15 @@ class Policy:
         if not path.is_file():
             raise FileNotFoundError(f"policy file {path} does not exist")
         session = _open(path, tuple(providers), threads)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        said = session.get_modelmeta().custom_metadata_map
+        text, digits = said.get(METADATA_KEY), said.get(CHECKSUM_KEY)
+        if digits is not None and checksum(path.read_bytes(), digits) != digits:
+            raise PolicyError(f"{path} is damaged: it does not have the checksum that it says; copy or export it again")
         if text is None:
             raise PolicyError(f"{path} is an ONNX file, but no policy: it has no metadata '{METADATA_KEY}'")
         contract = Contract.from_json(text)
         _check_graph(session, contract)
-        return cls(session, contract)
+        return cls(session, contract, digits is not None)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -80,6 +85,11 @@ class Policy:
         """Run the net a few times, so that the first control tick takes no longer than the others."""
         for _ in range(runs):
             self.act(np.zeros(len(self.contract.observation), np.float32))
+
+
+def checksum(content: bytes, digits: str) -> str:
+    """SHA-256 (hex) of a policy file's ``content`` in which its own ``digits`` are zeros."""
+    return hashlib.sha256(content.replace(digits.encode(), b"0" * len(digits))).hexdigest()
 
 
 def _open(path: Path, providers: tuple[str, ...], threads: int) -> ort.InferenceSession:

@@ -1,4 +1,5 @@
-"""The test as the robot: sends odometry, joints, scans and maps, sees what the controller says and commands."""
+"""A robot played by hand, for tests and benchmarks: sends odometry, joints, scans and maps, sees what the controller
+says and commands."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Robot:
     def __init__(self, observer) -> None:
         self.observer = observer
         node = observer.node
-        self._odometry = node.create_publisher(Odometry, "odom", LATEST)
+        self.odometry = node.create_publisher(Odometry, "odom", LATEST)
         self._joints = node.create_publisher(JointState, "joint_states", LATEST)
         self._tip = node.create_publisher(Odometry, "end_effector", LATEST)
         self.joints: JointState | None = None
@@ -40,7 +41,7 @@ class Robot:
 
     def send(self) -> None:
         stamp = self.observer.node.get_clock().now().nanoseconds - int(self.age * 1e9)
-        told = ((self.message, self._odometry), (self.joints, self._joints), (self.tip, self._tip))
+        told = ((self.message, self.odometry), (self.joints, self._joints), (self.tip, self._tip))
         for message, publisher in told:
             if message is not None:
                 message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
@@ -49,6 +50,7 @@ class Robot:
             say()
 
     def turn(self, yaw: float) -> None:
+        assert self.message is not None
         q = self.message.pose.pose.orientation
         q.w, q.z = math.cos(yaw / 2), math.sin(yaw / 2)
 
