@@ -137,7 +137,7 @@ def test_the_table_of_the_page_is_up_to_date():
 def test_no_fault_was_noticed_later_than_it_is_said_to_be():
     """In the recorded run: by more than what the messages took that told of it."""
     measured = json.loads((BENCHMARKS / "results" / "faults.json").read_text())["faults"]
-    under_way = 0.1  # s, both ways
+    under_way = 0.15  # s, both ways, on a busy machine
     for fault in faults.FAULTS:
         if fault.name in measured and not fault.harmless and measured[fault.name]["noticed_ms"]:
             worst = measured[fault.name]["noticed_ms"]["worst"] * 1e-3
