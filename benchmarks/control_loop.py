@@ -128,7 +128,6 @@ def main() -> None:
         send(args.rate)
     found: dict[str, list[dict[str, Any]]] = {loop: [] for loop in LOOPS}
     with tempfile.TemporaryDirectory() as folder, private_domain(Path(folder)) as environment:
-        os.environ.update(environment)
         import rclpy
 
         rclpy.init()

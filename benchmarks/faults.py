@@ -69,7 +69,6 @@ def measure(rounds: int, folder: Path, rng: np.random.Generator) -> dict[str, li
     slow = slow_down(plain, folder / "slow.onnx")
     found: dict[str, list[Outcome]] = {}
     with private_domain(folder) as environment:
-        os.environ.update(environment)
         for fault in FAULTS:
             if not fault.test and not fault.harmless:
                 hangs = fault.slow and fault.state == "FAULT"

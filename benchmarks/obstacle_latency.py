@@ -30,7 +30,6 @@ def measure(policy: Path, episodes: int, seed: int, folder: Path) -> dict[str, A
     """Milliseconds by episode, and how many episodes took another way, reached the goal, touched the barrier."""
     contract = Policy.load(policy).contract
     with private_domain(folder) as environment:
-        os.environ.update(environment)
         robot = {"task": contract.task, "seed": seed}
         serve = {"policy": str(policy.resolve()), "autostart": True}
         nodes = [

@@ -140,7 +140,6 @@ def main() -> None:
     args = parse()
     runs = []
     with tempfile.TemporaryDirectory() as folder, private_domain(Path(folder)) as environment:
-        os.environ.update(environment)
         sensor = Sensor()
         for load in ("idle", "busy"):
             with busy_processes(load == "busy"):

@@ -6,7 +6,6 @@ Needs neither torch nor a display. What ROS brings is imported only when the dem
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +61,6 @@ def _play(
     nodes: list[CommandProcess],
     say: Callable[[str], None],
 ) -> tuple[Timeline, list[Sample]]:
-    os.environ.update(environment)  # this process listens in the same domain
     from ddiffpg_cli.demo_play import Play
     from ddiffpg_cli.observer_node import Observer
 

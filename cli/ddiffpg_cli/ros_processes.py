@@ -60,23 +60,41 @@ class ProcessError(RuntimeError):
 
 @contextlib.contextmanager
 def private_domain(folder: Path) -> Iterator[dict[str, str]]:
-    """Environment variables for a DDS domain on loopback that nobody else uses; writes its profile into ``folder``.
+    """This process is in a DDS domain on loopback that nobody else uses; writes its profile into ``folder``.
 
-    Raises ProcessError where every domain is taken.
+    Gives the environment variables that make it so, for others to join; afterwards they are as they were. Raises
+    ProcessError where every domain is taken.
     """
     profile = folder / "fastdds_loopback.xml"
     profile.write_text(_PROFILE)
     lock, domain = _claim_domain()
+    environment = {
+        "ROS_DOMAIN_ID": str(domain),
+        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
+        _profile_variable(): str(profile),
+        "ROS_LOG_DIR": str(folder / "log"),
+    }
     try:
-        yield {
-            "ROS_DOMAIN_ID": str(domain),
-            "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-            _profile_variable(): str(profile),
-            "ROS_LOG_DIR": str(folder / "log"),
-        }
+        with _environment(environment):
+            yield environment
     finally:
         lock.close()
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """``values`` in this process's environment for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _profile_variable() -> str:

@@ -22,16 +22,9 @@ def ros_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
     pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
     from ddiffpg_cli.ros_processes import private_domain
 
-    with private_domain(tmp_path_factory.mktemp("ros")) as environment:
-        environment["ROS_PYTHON_CHECK_FIELDS"] = "1"
-        saved = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
-        yield environment
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+    with private_domain(tmp_path_factory.mktemp("ros")) as environment, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_PYTHON_CHECK_FIELDS", "1")
+        yield {**environment, "ROS_PYTHON_CHECK_FIELDS": "1"}
 
 
 @pytest.fixture(scope="session")

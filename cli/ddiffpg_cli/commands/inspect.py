@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     contract = Policy.load(existing_file(args.file)).contract
     print(describe(contract), file=text_out(args.json))
-    write_json(dataclasses.asdict(contract), args.json)
+    write_json(json.loads(contract.to_json()), args.json)
     return OK
 
 
