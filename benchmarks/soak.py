@@ -29,6 +29,7 @@ import numpy as np
 
 from ddiffpg.controller import Controller, ControllerConfig, Operator
 from ddiffpg.policy import Policy
+from ddiffpg.tracking import Tracker
 from ddiffpg_cli.ros_processes import NodeProcess, private_domain
 from ddiffpg_cli.shipped import shipped_policy
 from ddiffpg_sim import tasks
@@ -66,18 +67,19 @@ def drive(policy: Policy, rng: np.random.Generator) -> Iterator[tuple[float, flo
     while True:
         robot.clear_obstacles()
         robot.reset()
-        for step in range(policy.contract.max_steps):
-            if step == 10:
+        tracker = Tracker()
+        for step in range(round(policy.contract.max_steps / policy.contract.rate_hz * HZ)):
+            if step == HZ:
                 way = places[rng.integers(len(places))]
                 robot.set_obstacle(Obstacle(0, "box", (*way[len(way) // 2], 0.25), (0.2, 0.2, 0.25)))
-            state, seen = robot.state(), sense(robot, conditions)
+            state, seen = robot.state(), sense(robot, conditions, tracker)
             now += 1.0 / HZ
             state, seen = replace(state, stamp=now), replace(seen, stamp=now)
             wall, busy = time.perf_counter(), time.thread_time()
             decision = controller.tick(now, state, seen, Operator())
             busy, wall = time.thread_time() - busy, time.perf_counter() - wall
             yield wall, busy
-            robot.advance(decision.action, 1.0 / policy.contract.rate_hz)
+            robot.advance(decision.action, 1.0 / HZ)
             if robot.success:
                 break
 
