@@ -147,7 +147,8 @@ class Drive:
     def _note(self, decision: Decision, position: np.ndarray, there: tuple[Obstacle, ...]) -> None:
         mode = -1 if decision.mode is None else decision.mode
         driven = next((s.mode for s in reversed(self._samples) if s.state == DRIVE), mode)
-        if decision.state == DRIVE and mode != driven and decision.now >= self._told_at and math.isnan(self._switched_at):
+        other = decision.state == DRIVE and mode != driven
+        if other and decision.now >= self._told_at and math.isnan(self._switched_at):
             self._switched_at = decision.now
         x, y = position.tolist()
         self._samples.append(Sample(decision.now, (x, y), mode, decision.state, there))
