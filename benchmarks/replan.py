@@ -147,7 +147,8 @@ class Drive:
     def _note(self, decision: Decision, position: np.ndarray, there: tuple[Obstacle, ...]) -> None:
         mode = -1 if decision.mode is None else decision.mode
         driven = next((s.mode for s in reversed(self._samples) if s.state == DRIVE), mode)
-        if decision.state == DRIVE and mode != driven and math.isnan(self._switched_at):
+        other = decision.state == DRIVE and mode != driven
+        if other and decision.now >= self._told_at and math.isnan(self._switched_at):
             self._switched_at = decision.now
         x, y = position.tolist()
         self._samples.append(Sample(decision.now, (x, y), mode, decision.state, there))
@@ -260,7 +261,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 3) if values else None
 
 
-def report(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
+def report(outcomes: Sequence[Outcome], plan: Plan, commit: str) -> dict[str, Any]:
     by = {
         kind: {s: summarise([o for o in outcomes if o.case.kind == kind and o.strategy == s]) for s in plan.strategies}
         for kind in plan.kinds
@@ -270,7 +271,7 @@ def report(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
         "policy": plan.policy.name,
         "seeds": list(plan.seeds),
         "sight_m": plan.sight,
-        "commit": _commit(),
+        "commit": commit,
         "wanted": WANTED,
         "kinds": by,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
@@ -322,8 +323,9 @@ def main() -> int:
         parser.error(str(error))
     kinds, strategies = tuple(dict.fromkeys(args.obstacles)), tuple(dict.fromkeys(args.strategies))
     plan = Plan(policy, kinds, strategies, tuple(args.seeds), args.episodes, args.sight)
+    commit = _commit()  # of what is run, whatever happens to the files meanwhile
     outcomes = list(run(plan, args.jobs))
-    result = report(outcomes, plan)
+    result = report(outcomes, plan, commit)
     print(table(HEAD, rows(result)), file=text_out(args.json))
     if args.out is not None:
         from _replan_pictures import draw_paths

@@ -319,9 +319,15 @@ def test_what_will_be_in_the_way_blocks_it_and_can_be_waited_for():
     assert not look(STRAIGHT, (0.0, 0.0), crossing(-1.0, 0.8), foresight=0.0)[0].blocked
 
 
-def test_what_comes_to_where_the_robot_is_or_stands_is_not_waited_for():
-    coming = Obstacles(0.0, (Cylinder((1.0, 0.0), 0.2),), velocities=((-0.8, 0.0),))
-    assert not look(STRAIGHT, (0.0, 0.0), coming)[0].passing
+def test_what_comes_to_where_the_robot_is_is_not_waited_for_and_closes_no_way_but_where_it_is():
+    """It is 1 m off and within a second at the robot; the way back along the other one is free all the while."""
+    ways = {0: STRAIGHT[0], 1: [(0.0, 0.0), (0.0, 4.0)]}
+    coming = Obstacles(0.0, (Cylinder((2.0, 0.0), 0.2),), velocities=((-0.8, 0.0),))
+    found = look(ways, (1.0, 0.0), coming)
+    assert (found[0].blocked, found[0].passing, found[1].blocked) == (True, False, False)
+
+
+def test_what_stands_is_not_waited_for():
     both = (Cylinder((2.0, -1.0), 0.2), Box((3.0, 0.0), (0.1, 0.4)))
     stands = look(STRAIGHT, (0.0, 0.0), Obstacles(0.0, both, velocities=((0.0, 0.8), (0.0, 0.0))))[0]
     assert (stands.blocked, stands.passing) == (True, False)

@@ -71,13 +71,15 @@ class WayMap:
 
     def look(self, position: np.ndarray, obstacles: Obstacles | None, foresight: float = 0.0) -> tuple[Way, ...]:
         """Every mode's way from ``position [D]`` (m, finite), in the contract's order. What moves is in the way
-        wherever it will be within ``foresight`` (s)."""
+        wherever it will be within ``foresight`` (s); but where it will come to the robot itself, only where it is: to
+        go on is no worse than to stay, and away from it is better."""
         if obstacles is None or not obstacles.moves:
             return self._look(position, obstacles)
         swept = obstacles.swept(foresight)
+        if self.room.at(position[None], swept)[0] < 0:
+            return self._look(position, obstacles)
         ways, still = self._look(position, swept), self._look(position, obstacles.still())
-        safe = float(self.room.at(position[None], swept)[0]) >= 0
-        return tuple(replace(w, passing=safe and w.blocked and not s.blocked) for w, s in zip(ways, still))
+        return tuple(replace(w, passing=w.blocked and not s.blocked) for w, s in zip(ways, still))
 
     def _look(self, position: np.ndarray, obstacles: Obstacles | None) -> tuple[Way, ...]:
         scene = self._scene(position, obstacles)
