@@ -15,7 +15,7 @@ pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
 
 from ddiffpg.policy import Policy
 
-EPISODES = {"field": 4, "shipped": 10}  # the trained policy is the one to accept; the other takes less time
+EPISODES = {"field": 4, "shipped": 6}  # the trained policy is the one to accept; the other takes less time
 ALLOWED_TO_FAIL = 1  # of those in which an obstacle drops onto the chosen way
 SHIPPED = Path(__file__).resolve().parents[2] / "policies" / "pointmaze-v1.onnx"
 
