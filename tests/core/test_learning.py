@@ -24,17 +24,18 @@ from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.obstacles import Obstacle
 from tests.scripts import benchmark
 
-# 58,000 transitions at the most. On eight seeds, both ways open, a mode reached 1.0 after 500 to 800 iterations;
-# without action improvement (copying what succeeded) 0.69 and 0.94 after 1000 on two of them.
+# 51,000 transitions. On eight seeds, both ways open, a mode reached 1.0 after 500 to 800 iterations; without action
+# improvement (copying what succeeded) 0.69 and 0.94 after 1000 on two of them. What is shown then wants a first mode
+# that has come to its end, and a finder that does not head for it any more (known_at).
 BUDGET = override(Config(), [
-    "train.iterations=900", "train.warmup_iterations=60", "train.recluster_every=50", "train.eval_every=150",
+    "train.iterations=800", "train.warmup_iterations=60", "train.recluster_every=50", "train.eval_every=400",
     "train.checkpoint_every=900", "actor.hidden=[64, 64]", "critic.hidden=[64, 64]", "novelty.hidden=[64]",
-    "actor.learning_rate=1e-3", "critic.learning_rate=1e-3",
+    "actor.learning_rate=1e-3", "critic.learning_rate=1e-3", "replay.known_at=100",
 ])
-# More updates on less that is new.
+# On eight seeds both modes had 0.95 after 200 or (one) 300 iterations; with the shares that ship one of three took 400.
 SHOWN = override(BUDGET, [
-    "train.iterations=200", "train.warmup_iterations=0", "train.eval_every=50", "train.updates_per_iteration=4",
-    "train.recluster_every=20", "explore.explorer_share=0.25", "actor.ema=0.98",
+    "train.iterations=400", "train.warmup_iterations=0", "train.eval_every=100", "train.updates_per_iteration=4",
+    "actor.ema=0.995", "replay.own_share=0.5", "replay.any_share=0.25",
 ])
 TASK = tasks.make("pointmaze-v1")
 WALL = Obstacle(1, "box", (-1.0, 1.0, 0.25), (0.1, 0.5, 0.25))  # across the second of its ways
@@ -44,8 +45,8 @@ class Learned(Exception):
     """That will do."""
 
 
-def learn(agent: DDiffPG, folder: Path, modes: int, *walls: Obstacle) -> Report:
-    """Train until so many modes have success and adherence of 0.95, or to the end; the last evaluation."""
+def learn(agent: DDiffPG, folder: Path, enough: int, *walls: Obstacle) -> Report:
+    """Train until ``enough`` modes have success and adherence of 0.95, or to the end; the last evaluation."""
     env, evaluation = BatchedEnv(TASK, agent.config.train.num_envs), BatchedEnv(TASK, 40)
     env.set_obstacles(walls)
     evaluation.set_obstacles(walls)
@@ -53,7 +54,7 @@ def learn(agent: DDiffPG, folder: Path, modes: int, *walls: Obstacle) -> Report:
 
     def evaluator(policy: SavedPolicy, episodes: int) -> Report:
         reports.append(evaluate(evaluation, act_of(policy, TASK.spec, 1), known_modes(policy), 20, 1))
-        if sum(m.success >= 0.95 and m.adherence >= 0.95 for m in reports[-1].modes) >= modes:
+        if sum(m.success >= 0.95 and m.adherence >= 0.95 for m in reports[-1].modes) >= enough:
             raise Learned
         return reports[-1]
 
@@ -67,7 +68,7 @@ def learn(agent: DDiffPG, folder: Path, modes: int, *walls: Obstacle) -> Report:
 def one_way(tmp_path_factory) -> tuple[DDiffPG, Report]:
     """An agent that has learned one way, and its evaluation."""
     agent = DDiffPG(TASK.spec, BUDGET, 0)
-    return agent, learn(agent, tmp_path_factory.mktemp("one") / "run", 1, WALL)
+    return agent, learn(agent, tmp_path_factory.mktemp("one") / "run", 2, WALL)  # there are no two: to the end
 
 
 def test_a_first_mode_is_found_and_learned(one_way):
