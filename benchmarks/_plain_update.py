@@ -74,6 +74,7 @@ class PlainUpdate:
         far = best(self.target[g], atoms, batch.x_next[g, home:], next_action[home:], other_next)
         distribution = lower(self.target[g], atoms, batch.x_next[g], torch.cat([next_action[:home], far]))
         start = torch.cat([batch.target[g, :home], best(self.online[g], atoms, batch.x[g, home:], away, other)])
+        start = torch.where(batch.chosen[g][:, None], batch.action[g], start)
         target = project(distribution, batch.reward[g], batch.discount[g], atoms)
         return target, torch.where(batch.own[g][:, None], batch.target[g], start)
 
@@ -103,12 +104,15 @@ class PlainUpdate:
         return action.detach()
 
     def _within_reach(self, batch: Batch, g: int, better: torch.Tensor) -> torch.Tensor:
-        """On a mode's own way actions stay near what was done."""
-        reach = self.agent.config.improve.reach
-        if int(batch.kind[g]) != MODE:
-            return better
-        near = torch.minimum(torch.maximum(better, batch.action[g] - reach), batch.action[g] + reach)
-        return torch.where(batch.own[g][:, None], near, better)
+        """On a mode's own way, and where a row led on, actions stay near what was done."""
+        config, done = self.agent.config, batch.action[g]
+        if int(batch.kind[g]) == MODE:
+            reach = config.improve.reach
+            near = torch.minimum(torch.maximum(better, done - reach), done + reach)
+            better = torch.where(batch.own[g][:, None], near, better)
+        reach = config.guide.reach
+        near = torch.minimum(torch.maximum(better, done - reach), done + reach)
+        return torch.where(batch.chosen[g][:, None], near, better)
 
     def _store(self, batch: Batch, g: int, better: torch.Tensor) -> None:
         own, kind = batch.own[g], int(batch.kind[g])

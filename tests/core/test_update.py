@@ -28,7 +28,8 @@ SMALL = override(Config(), [
     "novelty.hidden=[16]", "replay.trajectories=200", "critic.batch_size=96", "critic.min_group_rows=32",
 ])
 AS_THE_ANT = override(SMALL, ["critic.layer_norm=true", "improve.reach=0.3", "improve.candidates=0",
-                             "novelty.cell=0.25", "novelty.n_step=5", "novelty.sees=path"])
+                             "novelty.cell=0.25", "novelty.n_step=5", "novelty.sees=path", "guide.share=0.05",
+                             "guide.ahead=10", "guide.reach=0.1", "improve.finder_afresh=true"])
 
 
 @pytest.fixture(scope="module", params=[SMALL, AS_THE_ANT], ids=["plain", "as the ant"])
