@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +10,43 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ddiffpg.contract import CHECKSUM_KEY
+from ddiffpg.policy import Policy
 
-SLOW, STUCK = 5.0, 9.0  # m/s along x, from which on it thinks for about a tenth of a second, and for ever
-_ROUNDS = {SLOW: 2_000, STUCK: 10**15}
+SLOW, STUCK = 5.0, 9.0  # m/s along x, from which on it thinks for about LONG, and for ever
+LONG = 0.1  # s, on this machine while nothing else runs
+_TRIAL, _EVER = 2_000, 10**15  # rounds
+_COLUMN = 2  # of the observation: x, y, vx, vy
 _SIZE = 64
 
 
 def slow_down(source: Path, target: Path) -> Path:
     """Write the policy ``source`` to ``target``, with a loop in it whose length depends on the observation's ``vx``."""
+    trial = Policy.load(_with_loop(source, target, _TRIAL))
+    return _with_loop(source, target, round(_TRIAL * LONG / min(_seconds(trial) for _ in range(5))))
+
+
+def _seconds(policy: Policy) -> float:
+    """How long it thinks where its robot says that it is very fast."""
+    observation = np.zeros(len(policy.contract.observation), np.float32)
+    observation[_COLUMN] = SLOW
+    began = time.perf_counter()
+    policy.act(observation)
+    return time.perf_counter() - began
+
+
+def _with_loop(source: Path, target: Path, rounds: int) -> Path:
+    """With so many ``rounds`` where it is slow."""
     model = onnx.load(str(source))
     graph = model.graph
-    column = 2  # x, y, vx, vy
+    ends = {SLOW: rounds, STUCK: _EVER}
     constants = {
-        "slow.column": np.array([column], np.int64),
+        "slow.column": np.array([_COLUMN], np.int64),
         "slow.weights": (np.eye(_SIZE) * 0.999).astype(np.float32),
         "slow.zero": np.array(0.0, np.float32),
         "slow.true": np.array(True),
         "slow.none": np.array(0, np.int64),
-        **{f"slow.from{i}": np.array(speed, np.float32) for i, speed in enumerate(_ROUNDS)},
-        **{f"slow.rounds{i}": np.array(rounds, np.int64) for i, rounds in enumerate(_ROUNDS.values())},
+        **{f"slow.from{i}": np.array(speed, np.float32) for i, speed in enumerate(ends)},
+        **{f"slow.rounds{i}": np.array(n, np.int64) for i, n in enumerate(ends.values())},
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     (action,) = [node for node in graph.node if "action" in node.output]

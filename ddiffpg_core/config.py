@@ -168,6 +168,8 @@ class ExploreConfig:
     ``steady``: the size of an episode's noise stays what it was drawn to be at its start, so that some go undisturbed.
     ``shake_after``: so many steps without getting on by a quarter of the tolerance, and noise is held as for explorers
     until the robot moves: where a policy has come to stand nobody else shows how to get away. 0: never.
+    ``give_up_after``: so many steps of the same, and the episode ends as if its time were up, but for evaluation: what
+    would follow is more standing. 0: never.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
@@ -177,6 +179,7 @@ class ExploreConfig:
     sigma_max: float = 0.5
     steady: bool = False
     shake_after: int = 0
+    give_up_after: int = 0
     hold_steps: int = 8
     hold_scale: float = 0.7
     finder_share: float = 0.5

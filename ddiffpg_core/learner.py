@@ -94,7 +94,7 @@ class Learner(ABC):
         if self.transitions < self.config.train.warmup_iterations * len(obs):
             self.behaviour.disturb(np.zeros((len(obs), self.spec.action_dim)), self.rng)
             return self.rng.uniform(-1, 1, (len(obs), self.spec.action_dim)).astype(np.float32)
-        if self.config.explore.shake_after:
+        if self.config.explore.shake_after or self.config.explore.give_up_after:
             self.behaviour.notice(obs[:, self.spec.path_columns], 0.25 * self.spec.path_tolerance)
         embedding = torch.as_tensor(self.behaviour.embedding(), device=self.device)
         x = self.features(torch.as_tensor(obs, device=self.device))
@@ -111,6 +111,12 @@ class Learner(ABC):
             self._describe(self.replay.close(env, step))
             self._assign(env)
             self.replay.reopen(env, obs[env], self.rng)
+
+    @property
+    def gives_up(self) -> np.ndarray:
+        """Which environments' episodes come to nothing any more ``[N]``: the robot has stood for too long."""
+        after = self.config.explore.give_up_after
+        return (self.behaviour.stood >= after) & (after > 0)
 
     # ---- learning ---------------------------------------------------------------------------------
 

@@ -189,6 +189,10 @@ class VecEnv(Protocol):
         """``action [N, A]`` in physical units (clipped to the limits)."""
         ...
 
+    def end(self, step: Step, which: np.ndarray) -> Step:
+        """``step``, the last one, as if time had then been up for the episodes ``which [N]`` that still run."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly from here (arrays and plain values)."""
         ...

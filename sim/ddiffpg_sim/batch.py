@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -80,6 +81,14 @@ class BatchedEnv:
             self._start(done)
             obs = self._observe()
         return Step(obs, reward, success.copy(), truncated, success, final_obs)
+
+    def end(self, step: Step, which: np.ndarray) -> Step:
+        """``step``, the last one, as if time had then been up for the episodes ``which [N]`` that still run."""
+        which = which & ~step.done
+        if not which.any():
+            return step
+        self._start(which)
+        return replace(step, obs=self._observe(), truncated=step.truncated | which)
 
     def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
         """From now on exactly these are in the way, in every episode."""

@@ -112,6 +112,24 @@ def test_while_warming_up_actions_are_random():
     assert spread.std(0) == pytest.approx([0.577, 0.577], abs=0.05)  # uniform on ±1: 1 / sqrt 3
 
 
+def test_who_stands_for_too_long_is_given_up():
+    agent, env, obs = begun(0, "train.warmup_iterations=0", "explore.give_up_after=3")
+    given_up = []
+    for _ in range(5):
+        agent.act(obs)
+        action = np.zeros((env.num_envs, 2), np.float32)
+        action[0, 0] = 1.0  # one goes on, the others stand
+        step = env.end(env.step(env.spec.action.to_physical(action)), agent.gives_up)
+        agent.observe(action, step)
+        obs = step.obs
+        given_up.append(step.truncated)
+    assert not np.array(given_up)[:, 0].any()
+    assert (np.flatnonzero(np.array(given_up)[:, 1]) == 3).all() and np.array(given_up)[3, 1:].all()
+    slots = np.flatnonzero(agent.replay.live)
+    assert len(slots) == env.num_envs - 1 and set(agent.replay.length[slots]) == {4}
+    assert not agent.replay.success[slots].any() and not agent.replay.terminated[slots].any()
+
+
 def test_coverage_counts_places(agent):
     assert agent.measures()["coverage_cells"] == len(agent.cells)
     before = len(agent.cells)

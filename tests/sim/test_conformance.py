@@ -111,6 +111,20 @@ def test_success_terminates_and_does_not_truncate(task, last):
         assert env.steps.tolist() == [1, 0]
 
 
+def test_an_episode_that_is_given_up_ends_as_if_its_time_were_up(task):
+    env = BatchedEnv(task, 4)
+    env.reset(0)
+    for _ in range(3):
+        step = env.step(np.zeros((4, task.spec.action_dim)))
+    ended = env.end(step, np.array([False, True, False, True]))
+    assert ended.truncated.tolist() == [False, True, False, True] and not ended.terminated.any()
+    assert env.steps.tolist() == [3, 0, 3, 0]
+    np.testing.assert_array_equal(ended.final_obs, step.final_obs)
+    np.testing.assert_array_equal(ended.obs[[0, 2]], step.obs[[0, 2]])
+    assert (ended.obs[[1, 3]] != step.final_obs[[1, 3]]).any(1).all()
+    assert env.end(ended, ended.truncated) is ended  # they have ended already
+
+
 def test_what_a_step_gives_is_its_own(task):
     touched, left_alone = BatchedEnv(task, 8), BatchedEnv(task, 8)
     for action in held_actions(task, np.random.default_rng(2), 40, 8):
