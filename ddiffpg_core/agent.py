@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddiffpg_core.agreement import Dynamics, agreement
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
@@ -22,7 +23,7 @@ from ddiffpg_core.learner import Learner
 from ddiffpg_core.modes import Change, Mode, ModeBank
 from ddiffpg_core.novelty import Novelty
 from ddiffpg_core.paths import beside, way
-from ddiffpg_core.replay import FIND, MODE
+from ddiffpg_core.replay import EXPLORE, FIND, MODE
 from ddiffpg_core.spec import Step, TaskSpec
 from ddiffpg_core.symmetry import Symmetries
 
@@ -57,6 +58,8 @@ class DDiffPG(Learner):
         special = self.rng.normal(size=(2, e))
         self.special = (2.0 * special / np.linalg.norm(special, axis=1, keepdims=True)).astype(np.float32)
         self.mode_steps = np.zeros(0, np.int64)
+        own = torch.Generator(self.device).manual_seed(seed)  # else all that is random would be other without a filter
+        self.dynamics = Dynamics(spec, config.agreement, self.device, own) if config.agreement.filter else None
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -187,6 +190,8 @@ class DDiffPG(Learner):
         batch = self.batch = self.sampler.draw(self.bank.ids, self._embeddings(), self.rng)
         next_action, away = self._sample_actions(batch)
         target, start = self._target(batch, next_action), self._start(batch, away)
+        if self.dynamics is not None:
+            target = target * self._trust(batch, self.dynamics)[..., None]
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
         better = self._within_reach(batch, climb(start, self.critic.online.at(batch.x).gradient, self.config.improve))
         self._store(batch, better)
@@ -218,6 +223,32 @@ class DDiffPG(Learner):
         near = critic.at(batch.x_next[:, :home]).lower(next_action[:, :home])
         _, far = critic.at(batch.x_next[:, home:]).best(self._candidates(next_action[:, home:], len(next_action)))
         return project(torch.cat([near, far], 1), batch.reward, batch.discount, critic.atoms)
+
+    def _trust(self, batch: Batch, dynamics: Dynamics) -> torch.Tensor:
+        """What each row counts for the critics ``[G, B]``: rows brought from another run, as far as they agree."""
+        replay, config, (slot, time) = self.replay, self.config.agreement, (batch.rows.slot, batch.rows.time)
+        here = replay.steps_here(config.batch_size, self.rng)
+        trust = torch.ones_like(batch.reward)
+        foreign = torch.as_tensor(replay.foreign, device=self.device)[slot]
+        if here is None or not foreign.any():
+            return trust
+        at = here.slot, here.time
+        dynamics.update(replay.obs[at], replay.action[at], replay.obs[here.slot, here.time + 1])
+        obs, action = replay.obs[slot, time], replay.action[slot, time]
+        led = dynamics.predict(obs.flatten(0, 1), action.flatten(0, 1)).unflatten(1, slot.shape)
+        worth = self._worth(torch.cat([replay.obs[slot, time + 1][None], led]), batch.embedding)
+        counts = agreement(worth[0], worth[1:], config.least)
+        foreign[EXPLORE] = False  # its critic is of novelty, which was another one there
+        return torch.where(foreign, counts, trust)
+
+    @torch.no_grad()
+    def _worth(self, obs: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """What states ``obs [M, G, B, O]`` are worth to each group by the actor's own action there ``[M, G, B]``."""
+        x = self.features(obs)
+        noise = self.actor.draw_noise(obs.shape[1:-1], self.noise).expand(len(obs), -1, -1, -1)
+        action = self.actor.from_noise(noise, x, embedding.expand(len(obs), -1, -1, -1))
+        joined = torch.cat([x, action], -1).transpose(0, 1)  # [G, M, B, F + A]
+        return self.critic.target.value(joined.flatten(1, 2)).unflatten(1, joined.shape[1:3]).transpose(0, 1)
 
     def _start(self, batch: Batch, away: torch.Tensor) -> torch.Tensor:
         """Where improvement starts from ``[G, B, A]``: what is stored, or off a mode's way the best of a few."""
@@ -276,7 +307,7 @@ class DDiffPG(Learner):
             "bank": self.bank.state_dict(), "ground": self.ground.state_dict(), "guide": self.guide.state_dict(),
             "credit": self.credit.state_dict(), "mode_steps": self.mode_steps,
             "special": self.special,
-        }
+        } | ({} if self.dynamics is None else {"dynamics": self.dynamics.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
@@ -289,3 +320,5 @@ class DDiffPG(Learner):
         self.guide.load_state_dict(state["guide"])
         self.credit.load_state_dict(state["credit"], self.replay)
         self.mode_steps, self.special = state["mode_steps"], state["special"]
+        if self.dynamics is not None and "dynamics" in state:  # a run that this one begins from may have none
+            self.dynamics.load_state_dict(state["dynamics"])

@@ -19,7 +19,10 @@ METHODS = (DDIFFPG, "sac", "td3", "dipo", "diffusion-ql")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The method, and the loop: how long, how many episodes side by side, how often to look."""
+    """The method, and the loop: how long, how many episodes side by side, how often to look.
+
+    ``offline_updates``: how many updates there are from what a run begins with, before its first step.
+    """
 
     method: str = DDIFFPG
     iterations: int = 6000
@@ -28,6 +31,7 @@ class TrainConfig:
     torch_threads: int = 1
     warmup_iterations: int = 120
     updates_per_iteration: int = 2
+    offline_updates: int = 0
     recluster_every: int = 100
     log_every: int = 100
     eval_every: int = 1000
@@ -216,6 +220,30 @@ class ReplayConfig:
                 raise ConfigError(f"replay.{name} is {getattr(self, name)}: expected 0 to 1")
 
 
+@dataclass(frozen=True)
+class AgreementConfig:
+    """How far a run trusts what the run that it begins from has driven, on a robot that may have been another
+    (``agreement.py``).
+
+    ``filter``: what the earlier run's transitions count for the critics of goals, by whether they are worth what they
+    would be on the robot of this run; false: all in full. ``members`` dynamics of ``hidden`` widths learn what that is
+    from ``batch_size`` of its transitions an update. Values that differ by less than ``least`` agree.
+    """
+
+    filter: bool = False
+    members: int = 5
+    hidden: tuple[int, ...] = (64, 64)
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    least: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.members < 2:
+            raise ConfigError(f"agreement.members is {self.members}: expected 2 or more, to see where they differ")
+        if self.least <= 0:
+            raise ConfigError(f"agreement.least is {self.least}: expected more than 0")
+
+
 RULES = ("apart", "share")
 """Where the dendrogram is cut: where ways begin to count as two; or, as published for the arm, at a share of its
 largest merge."""
@@ -292,6 +320,7 @@ class Config:
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     modes: ModesConfig = field(default_factory=ModesConfig)
+    agreement: AgreementConfig = field(default_factory=AgreementConfig)
     sac: SACConfig = field(default_factory=SACConfig)
     td3: TD3Config = field(default_factory=TD3Config)
     diffusion_ql: DiffusionQLConfig = field(default_factory=DiffusionQLConfig)

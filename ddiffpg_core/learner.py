@@ -77,6 +77,7 @@ class Learner(ABC):
         self.rng.bit_generator.state = own[0]
         self.noise.set_state(own[1])
         self.replay.restart(self.rng)
+        self.replay.brought = self.replay.finished
 
     def demonstrate(self, shown: Sequence[Demonstration]) -> None:
         """Keep demonstrations in the memory for good. ValueError where they are too many for it."""

@@ -63,7 +63,7 @@ class Replay:
         self.way = np.zeros((slots, path_points, p + len(spec.outcome)), np.float32)
         self.born = np.zeros(slots, np.int64)
         self.demos: dict[int, np.ndarray] = {}
-        self.finished = 0
+        self.finished = self.brought = 0
         self.open = np.arange(num_envs)
 
     @property
@@ -179,6 +179,21 @@ class Replay:
         """Slots that hold at least one step."""
         return np.flatnonzero(self.length > 0)
 
+    @property
+    def foreign(self) -> np.ndarray:
+        """Which slots ``[S]`` hold what was brought from another run."""
+        return self.live & (self.born < self.brought)
+
+    def steps_here(self, count: int, rng: np.random.Generator) -> Rows | None:
+        """``count`` steps of this run, demonstrations among them, each as likely ``[count]``; None where there is none.
+        """
+        own = np.flatnonzero((self.length > 0) & ~self.foreign)
+        if not len(own):
+            return None
+        slot = rng.choice(own, count, p=self.length[own] / self.length[own].sum())
+        time = (rng.random(count) * self.length[slot]).astype(np.int64)
+        return Rows(*(torch.from_numpy(part).to(self.obs.device) for part in (slot, time)))
+
     def by_rarity(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots of explorers' finished trajectories ``[N]``, and how likely each is drawn by its rarity ``[N]``."""
         slots = np.flatnonzero(self.live & self.explorer)
@@ -223,7 +238,8 @@ class Replay:
         used = int(max(self.open.max(), self.collected().max(initial=0))) + 1
         state: dict[str, Any] = {name: _array(getattr(self, name)[:used]) for name in _PER_SLOT}
         state["target"] = [_array(kind[:used]) for kind in self.target]
-        return {**state, "open": self.open, "finished": self.finished, "demos": self.demos}
+        return {**state, "open": self.open, "finished": self.finished, "brought": self.brought,
+                "demos": self.demos}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         used = len(state["length"])
@@ -233,7 +249,8 @@ class Replay:
         for mine, kept in zip(self.target, state["target"]):
             mine[:used] = torch.as_tensor(kept)
         self.open, self.finished = state["open"].copy(), state["finished"]
-        self.demos = dict(state.get("demos", {}))  # checkpoints from before there were any have none
+        # checkpoints from before there were any have none of these
+        self.demos, self.brought = dict(state.get("demos", {})), state.get("brought", 0)
 
 
 def _array(value: np.ndarray | torch.Tensor) -> np.ndarray:

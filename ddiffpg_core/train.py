@@ -19,6 +19,8 @@ def train(env: VecEnv, agent: Learner, evaluator: Evaluator, run: Run, config: T
     if obs is None:
         obs = env.reset(run.seed)
         agent.begin(obs)
+        if config.offline_updates:
+            run.check_losses(0, [(agent.update(), agent.batch) for _ in range(config.offline_updates)])
     stages = Stages()
     for iteration in range(run.iteration + 1, config.iterations + 1):
         agent.schedule(iteration / config.iterations)

@@ -127,6 +127,9 @@ class Beginning:
 
     def load(self, task: Task, config: Config) -> Loaded:
         """Read it all. BadInput where it is of another task, does not fit ``config``, or shows nothing."""
+        if config.train.offline_updates and not self.demos and self.origin is None:
+            raise BadInput(f"train.offline_updates is {config.train.offline_updates}, but the run begins with nothing "
+                           "that it could learn from: give --from or --demos")
         state = None if self.origin is None else _state(self.origin.checked(), task, config)
         if not self.demos:
             return Loaded(state)
