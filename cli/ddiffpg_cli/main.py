@@ -22,6 +22,7 @@ COMMANDS = {
     "distill": "export",
     "export": "export",
     "states": "states",
+    "adapt": "adapt",
     "inspect": "inspect",
     "run": "run",
     "film": "film",

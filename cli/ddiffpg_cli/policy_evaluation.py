@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ddiffpg.contract import Contract
 from ddiffpg.policy import Policy
-from ddiffpg_core.evaluate import KnownMode, Report, evaluate
-from ddiffpg_core.paths import resample
-from ddiffpg_export.file_act import file_act
+from ddiffpg_core.evaluate import Report, evaluate
+from ddiffpg_export.file_act import file_act, known_modes
 from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.task import Task
 
@@ -22,9 +18,3 @@ def evaluate_policy(policy: Policy, task: Task, episodes: int, seed: int) -> Rep
         return evaluate(env, file_act(policy, seed), known_modes(policy.contract), episodes, seed)
     finally:
         env.close()
-
-
-def known_modes(contract: Contract) -> list[KnownMode]:
-    """The contract's modes, their ways with as many points each as the longest has."""
-    points = max(len(m.path) for m in contract.modes)
-    return [KnownMode(m.id, resample(np.array(m.path), points), np.array(m.outcome)) for m in contract.modes]

@@ -110,8 +110,7 @@ def _settings(subject: Subject, objections: Sequence[str]) -> dict[str, Any]:
 
 def _describe_mode(mode: Mode, figures: dict[str, Any], world: World) -> wire.Mode:
     """A mode with its figures. Return is 1 where there is no other mode, steps are the time limit without a success."""
-    path = dense_path(np.asarray(mode.prototype, float))
-    free = np.maximum(world.clearance(path), 0.0)  # between two points of a way a corner may be cut by a hair
+    path, clearance = way_of(mode.prototype, world)
     returns, steps = figures["return"], figures["mean_steps"]
     return wire.Mode(
         id=mode.id,
@@ -120,10 +119,17 @@ def _describe_mode(mode: Mode, figures: dict[str, Any], world: World) -> wire.Mo
         adherence=figures["adherence"],
         returns=1.0 if returns is None else returns,
         mean_steps=float(world.spec.max_steps) if steps is None else steps,
-        path=tuple(map(tuple, path.tolist())),
-        clearance=tuple(free.tolist()),
+        path=path,
+        clearance=clearance,
         outcome=tuple(np.asarray(mode.outcome, float).tolist()),
     )
+
+
+def way_of(gone: np.ndarray, world: World) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """The path ``gone [P, D]`` as a contract has it, and how much room there is along it, both in metres."""
+    path = dense_path(np.asarray(gone, float))
+    free = np.maximum(world.clearance(path), 0.0)  # between two points of a way a corner may be cut by a hair
+    return tuple(map(tuple, path.tolist())), tuple(free.tolist())
 
 
 def dense_path(path: np.ndarray) -> np.ndarray:

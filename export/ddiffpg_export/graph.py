@@ -61,6 +61,10 @@ class GraphBuilder:
     def silu(self, x: str) -> str:
         return self.add("Mul", [x, self.add("Sigmoid", [x], f"{x}.sigmoid")], f"{x}.silu")
 
+    def initializers(self) -> list[TensorProto]:
+        """The constants, as a graph holds them."""
+        return [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+
     def model(self, obs_dim: int, noise_dim: int, action_dim: int) -> onnx.ModelProto:
         """The whole, checked."""
         def tensor(name: str, kind: int, *size: int) -> onnx.ValueInfoProto:
@@ -68,9 +72,8 @@ class GraphBuilder:
 
         inputs = [tensor("observation", TensorProto.FLOAT, obs_dim), tensor("mode", TensorProto.INT64),
                   tensor("noise", TensorProto.FLOAT, noise_dim)]
-        constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
         outputs = [tensor("action", TensorProto.FLOAT, action_dim)]
-        graph = helper.make_graph(self.nodes, "policy", inputs, outputs, constants)
+        graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.initializers())
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                   producer_name="ddiffpg")
         onnx.checker.check_model(model, full_check=True)
@@ -84,7 +87,7 @@ def policy_graph(
     g = GraphBuilder()
     embeddings = {i: e for i, e in policy.embeddings().items() if i in (UNCONDITIONED, *mode_ids)}
     row = add_mode_row(g, embeddings)
-    embedding = g.add("Gather", [g.constant("mode.embeddings", _table(embeddings)), row], "embedding")
+    embedding = g.add("Gather", [g.constant("mode.embeddings", mode_table(embeddings)), row], "embedding")
     x = add_features(g, policy.features)
     if student.network is not None:
         normal = add_student(g, student.network.nets, x, embedding)
@@ -109,15 +112,18 @@ def add_features(g: GraphBuilder, features: Features) -> str:
     return g.add("Concat", [normal, *waves], "features", axis=1)
 
 
-def add_mode_row(g: GraphBuilder, embeddings: Mapping[int, np.ndarray]) -> str:
-    """Row of each mode in :func:`_table`; ids beyond those known go to its first and last row, which are of none."""
-    low, high = (g.constant(f"mode.{name}", np.array(value, np.int64))
-                 for name, value in (("below", UNCONDITIONED - 1), ("above", max(embeddings) + 1)))
-    clipped = g.add("Clip", ["mode", low, high], "mode.clipped")
-    return g.add("Sub", [clipped, low], "mode.row")
+def add_mode_row(g: GraphBuilder, embeddings: Mapping[int, np.ndarray], name: str = "mode") -> str:
+    """Row of each mode in :func:`mode_table`; ids beyond those known go to its first and last row, which are of none.
+
+    What is added begins with ``name``.
+    """
+    low, high = (g.constant(f"{name}.{end}", np.array(value, np.int64))
+                 for end, value in (("below", UNCONDITIONED - 1), ("above", max(embeddings) + 1)))
+    clipped = g.add("Clip", ["mode", low, high], f"{name}.clipped")
+    return g.add("Sub", [clipped, low], f"{name}.row")
 
 
-def _table(rows: Mapping[int, np.ndarray]) -> np.ndarray:
+def mode_table(rows: Mapping[int, np.ndarray]) -> np.ndarray:
     """Values by mode id, from one below unconditioned to one above the last; NaN for ids that are no mode."""
     table = np.full((max(rows) - UNCONDITIONED + 3, *next(iter(rows.values())).shape), np.nan, np.float32)
     for mode_id, value in rows.items():
@@ -188,5 +194,5 @@ def add_scaling(g: GraphBuilder, normal: str, row: str, action: ActionSpec, mode
     """Clamped to ±1 and brought to physical units. Clamping may hide a NaN: adding one to unknown modes cannot."""
     half, middle = (action.high - action.low) / 2, (action.high + action.low) / 2
     scaled = g.add("Mul", [g.clip(normal, "action.clamped"), g.constant("action.half_range", half)], "action.scaled")
-    table = g.constant("action.middle", _table(dict.fromkeys(mode_ids, middle)))
+    table = g.constant("action.middle", mode_table(dict.fromkeys(mode_ids, middle)))
     g.add("Add", [scaled, g.add("Gather", [table, row], "action.offset")], "action")

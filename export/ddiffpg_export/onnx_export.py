@@ -101,12 +101,12 @@ def export(run_dir: Path, out: Path, world: World, config: ExportConfig) -> Expo
     Raises ExportRefused where the file is not good enough, RunFileError where the run's files are missing or
     broken, ExportError where ``out`` cannot be a policy file, OSError where it cannot be written.
     """
-    _check_target(out)
+    check_target(out)
     candidate = load_candidate(run_dir, world.spec, config)
-    with _parts(out, out.with_suffix(".json")) as (policy_part, report_part):
+    with parts(out, out.with_suffix(".json")) as (policy_part, report_part):
         report = _write_accepted(candidate, policy_part, world, config)
         report = replace(report, file=out.name)
-        _write(report_part, (json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n").encode())
+        write(report_part, (json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n").encode())
     return report
 
 
@@ -138,7 +138,7 @@ def _write_accepted(candidate: Candidate, path: Path, world: World, config: Expo
     """Write the file without figures, try it, and write it again with them if they are good enough."""
     subject, student = candidate.subject, candidate.student
     model = policy_graph(subject.policy, student, world.spec.action, [m.id for m in subject.modes])
-    _write(path, to_bytes(model, make_contract(subject, world, {})))
+    write(path, to_bytes(model, make_contract(subject, world, {})))
     file = Policy.load(path)
     same = parity(file, subject.policy, student, candidate.observations, config.seed)
     trial = try_out(file, subject.policy, subject.modes, world.env, config.episodes, config.seed)
@@ -150,7 +150,7 @@ def _write_accepted(candidate: Candidate, path: Path, world: World, config: Expo
     known, visit = _known_states(file, world, contract, config)
     contract = replace(contract, known_states=known)
     content = to_bytes(model, contract)
-    _write(path, content)
+    write(path, content)
     Policy.load(path)
     return ExportReport(path.name, hashlib.sha256(content).hexdigest(), len(content), contract, candidate.left_out,
                         objections, same, trial, student.report, config, visit)
@@ -175,7 +175,7 @@ def add_known_states(path: Path, out: Path, env: VecEnv, episodes: int, seed: in
     ContractError where ``path`` is no policy, NeverArrived where the policy never arrives, OSError where ``out``
     cannot be written.
     """
-    _check_target(out)
+    check_target(out)
     policy, report = Policy.load(path), path.with_suffix(".json")
     known, visit = known_states(env, file_act(policy, seed), policy.contract, episodes, seed)
     contract = replace(policy.contract, known_states=known)
@@ -183,10 +183,10 @@ def add_known_states(path: Path, out: Path, env: VecEnv, episodes: int, seed: in
     said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
     said.update(file=out.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     said["known_states"] = visit.to_dict()
-    with _parts(out, out.with_suffix(".json")) as (policy_part, report_part):
-        _write(policy_part, content)
+    with parts(out, out.with_suffix(".json")) as (policy_part, report_part):
+        write(policy_part, content)
         Policy.load(policy_part)
-        _write(report_part, (json.dumps(said, indent=2, allow_nan=False) + "\n").encode())
+        write(report_part, (json.dumps(said, indent=2, allow_nan=False) + "\n").encode())
     return contract, visit
 
 
@@ -204,7 +204,8 @@ def to_bytes(model: onnx.ModelProto, contract: Contract) -> bytes:
     return content.replace(NO_DIGITS.encode(), checksum(content, NO_DIGITS).encode())
 
 
-def _check_target(out: Path) -> None:
+def check_target(out: Path) -> None:
+    """ExportError where ``out`` cannot be a policy file."""
     if out.suffix != ".onnx":
         raise ExportError(f"{out}: expected a name that ends in .onnx")
     if out.is_dir():
@@ -214,21 +215,21 @@ def _check_target(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _parts(*targets: Path) -> Iterator[list[Path]]:
+def parts(*targets: Path) -> Iterator[list[Path]]:
     """Temporary names beside ``targets``, which take their place when all went well and are gone when not."""
-    parts = [t.with_name(t.name + ".part") for t in targets]
+    beside = [t.with_name(t.name + ".part") for t in targets]
     try:
-        for part in parts:
+        for part in beside:
             part.touch()
-        yield parts
-        for part, target in zip(parts, targets):
+        yield beside
+        for part, target in zip(beside, targets):
             os.replace(part, target)
     finally:
-        for part in parts:
+        for part in beside:
             part.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Until it is on the disk."""
     with open(path, "wb") as file:
         file.write(content)
