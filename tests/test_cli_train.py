@@ -138,6 +138,8 @@ def test_resume_with_other_settings(
         (["--set", "nonsense"], "nonsense"),
         (["--set", "train.device=nonsense"], "train.device"),
         (["--config", "/nonexistent.yaml"], "--config /nonexistent.yaml"),
+        (["--set", "train.offline_updates=5"], "train.offline_updates is 5, but the run begins with nothing"),
+        (["--set", "agreement.filter=true"], "agreement.filter is true with method ddiffpg"),
     ],
 )
 def test_wrong_settings_leave_no_directory(

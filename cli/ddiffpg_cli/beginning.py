@@ -10,7 +10,7 @@ from typing import Any
 
 from ddiffpg_core import checkpoint
 from ddiffpg_core.checkpoint import CheckpointError
-from ddiffpg_core.config import Config, to_dict
+from ddiffpg_core.config import DDIFFPG, Config, to_dict
 from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.learner import Learner
 from ddiffpg_core.run import Run, RunError
@@ -127,9 +127,7 @@ class Beginning:
 
     def load(self, task: Task, config: Config) -> Loaded:
         """Read it all. BadInput where it is of another task, does not fit ``config``, or shows nothing."""
-        if config.train.offline_updates and not self.demos and self.origin is None:
-            raise BadInput(f"train.offline_updates is {config.train.offline_updates}, but the run begins with nothing "
-                           "that it could learn from: give --from or --demos")
+        self._check_settings(config)
         state = None if self.origin is None else _state(self.origin.checked(), task, config)
         if not self.demos:
             return Loaded(state)
@@ -140,6 +138,15 @@ class Beginning:
             more = f": {shown.notes[0]}" if shown.notes else ", and no drive that leaves a start"
             raise BadInput(f"--demos: there is no demonstration of {task.spec.name} in them{more}")
         return Loaded(state, shown.demonstrations, shown.notes)
+
+    def _check_settings(self, config: Config) -> None:
+        """BadInput where they ask for what is not there to begin with."""
+        if config.train.offline_updates and not self.demos and self.origin is None:
+            raise BadInput(f"train.offline_updates is {config.train.offline_updates}, but the run begins with nothing "
+                           "that it could learn from: give --from or --demos")
+        if config.agreement.filter and (self.origin is None or config.train.method != DDIFFPG):
+            raise BadInput(f"agreement.filter is true with method {config.train.method}: it weighs what an earlier run "
+                           f"of {DDIFFPG} has driven; give that with --from")
 
 
 def _files(file: File | None) -> tuple[File, ...]:
