@@ -258,7 +258,7 @@ class DDiffPG(Learner):
         drop = torch.rand(batch.own.shape, generator=self.noise, device=self.device) < 0.5
         drop &= batch.own & (batch.kind[:, None] == MODE)
         embedding = batch.embedding * ~drop[..., None]
-        loss = self.actor.loss(batch.x, embedding, better, self.noise)
+        loss = self.actor.loss(batch.x, embedding, better, self.noise, batch.taught)
         self.actor_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.actor_optimizer.step()
