@@ -131,7 +131,8 @@ class Contract:
     """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
 
     ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
-    ``known_states`` is None where nobody has recorded them.
+    ``known_states`` is None where nobody has recorded them. ``randomisation`` says what varied from episode to episode
+    in training, in which range and unit, and the seed that drew it; empty: nothing did.
     """
 
     version: int
@@ -151,6 +152,7 @@ class Contract:
     training: Training
     joint_limits: tuple[JointLimits, ...] = ()
     known_states: KnownStates | None = None
+    randomisation: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def mode_ids(self) -> tuple[int, ...]:
@@ -166,8 +168,9 @@ class Contract:
     def to_json(self) -> str:
         """JSON at full precision; refuses what is not finite."""
         plain = dataclasses.asdict(self)
-        if self.known_states is None:  # a reader that does not know the field then reads the file
-            del plain["known_states"]
+        for name in ("known_states", "randomisation"):
+            if not plain[name]:  # a reader that does not know the field then reads the file
+                del plain[name]
         return json.dumps(plain, allow_nan=False)
 
     @classmethod
@@ -227,7 +230,7 @@ def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
     for field in dataclasses.fields(kind):
         if field.name in raw:
             values[field.name] = _build(types[field.name], raw[field.name], prefix + field.name)
-        elif field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ContractError(prefix + field.name, None, "to be there")
     return kind(**values)
 
