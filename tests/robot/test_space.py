@@ -87,7 +87,7 @@ def test_a_height_that_is_none_is_refused(height):
 
 def ways(position, *solids, points=None):
     obstacles = Obstacles(0.0, solids, np.empty((0, 3)) if points is None else np.array(points))
-    found = WayMap(ARM, Rules(0.03, 0.05, 0.02, 0.02)).look(np.array(position), obstacles)
+    found = WayMap(ARM, Rules(0.03, 0.05, 0.05, 0.02, 0.02)).look(np.array(position), obstacles)
     return {way.id: way for way in found}
 
 

@@ -122,6 +122,11 @@ class Obstacles:
         shapes = tuple(s for s, v in pairs if math.hypot(*v) <= STILL) if self.velocities else self.shapes
         return Obstacles(self.stamp, shapes, self.points)
 
+    def moving(self) -> Obstacles:
+        """Only what moves, where it is."""
+        shapes = tuple(s for s, v in zip(self.shapes, self.velocities) if math.hypot(*v) > STILL)
+        return Obstacles(self.stamp, shapes, self.points[:0])
+
     def swept(self, seconds: float) -> Obstacles:
         """With every moving shape wherever it will be within ``seconds``, if it goes on as it does."""
         more = [_moved(s, v, t) for s, v in zip(self.shapes, self.velocities) for t in _times(s, v, seconds)]
