@@ -17,6 +17,7 @@ from ddiffpg.safety import (
     Limits,
     age_problem,
     allowed_speed,
+    allowed_toward,
     approach_scale,
     beside,
     emergency_stop,
@@ -156,6 +157,14 @@ def test_allowed_speed_by_hand():
     soft = dataclasses.replace(FIRM, contact_speed=0.3)
     np.testing.assert_allclose(allowed_speed(np.array([-1.0, 0.475]), soft), [0.3, 1.0])
     assert allowed_speed(np.array([math.inf]), FIRM)[0] == math.inf
+
+
+def test_what_comes_by_itself_is_approached_slower_by_as_much():
+    """As above 1 m/s is allowed; what comes at 0.4 m/s leaves 0.6, what comes at 2 m/s none, what goes away no more."""
+    comes = Approach(np.full(3, 0.475), np.tile([1.0, 0.0], (3, 1)), np.array([0.4, 2.0, -1.0]))
+    np.testing.assert_allclose(allowed_toward(comes, FIRM), [0.6, 0.0, 1.0])
+    assert approach_scale(np.array([1.2, 0.0]), Approach(*(part[:1] for part in comes)), FIRM) == pytest.approx(0.5)
+    assert approach_scale(np.array([-1.0, 0.0]), comes, FIRM) == 1.0  # away from it
 
 
 def test_an_approach_at_half_the_speed_wanted_halves_the_whole_command():

@@ -71,11 +71,13 @@ class Distance(NamedTuple):
 
 
 class Approach(NamedTuple):
-    """N things as seen from one point: ``distance [N]`` in m (negative inside a shape) and ``direction
-    [N, D]``, the unit vector along which that distance shrinks."""
+    """N things as seen from one point: ``distance [N]`` in m (negative inside a shape), ``direction [N, D]``, the unit
+    vector along which that distance shrinks, and ``coming [N]``, the speed (m/s) at which they come nearer by
+    themselves, negative where they go away."""
 
     distance: np.ndarray
     direction: np.ndarray
+    coming: np.ndarray | float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,10 @@ class Obstacles:
 
     def approach_shapes(self, point: np.ndarray) -> Approach:
         """The declared shapes as seen from ``point [D]``."""
-        return self.solids.approach(point)
+        seen = self.solids.approach(point)
+        if not self.moves:
+            return seen
+        return seen._replace(coming=-np.einsum("ni,ni->n", seen.direction[:, :2], np.array(self.velocities)))
 
     def approach_points(self, point: np.ndarray, within: float) -> tuple[np.ndarray, Approach]:
         """Indices of the sensed points less than ``within`` m from ``point [D]``, and how they are seen from there."""

@@ -102,6 +102,11 @@ def allowed_speed(distance: np.ndarray, braking: Braking) -> np.ndarray:
     return np.maximum(a * (np.sqrt(t * t + 2.0 * left / a) - t), braking.contact_speed)
 
 
+def allowed_toward(seen: Approach, braking: Braking) -> np.ndarray:
+    """How fast each of the things ``seen`` may be approached, ``[N]`` in m/s: slower where it comes by itself."""
+    return np.maximum(allowed_speed(seen.distance, braking) - np.maximum(seen.coming, 0.0), braking.contact_speed)
+
+
 def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> float:
     """The share 0..1 of ``velocity [D]`` (m/s) at which nothing seen is approached faster than allowed.
 
@@ -110,7 +115,7 @@ def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> fl
     if not len(seen.distance):
         return 1.0
     toward = seen.direction @ velocity
-    allowed = allowed_speed(seen.distance, braking)
+    allowed = allowed_toward(seen, braking)
     too_fast = ~(toward <= allowed) & ~(toward <= 0.0)  # what is not a number counts as too fast
     if not too_fast.any():
         return 1.0
@@ -139,7 +144,7 @@ def _worst(velocity: np.ndarray, seen: Approach, braking: Braking) -> tuple[floa
     if not len(seen.distance):
         return 0.0, velocity
     toward = seen.direction @ velocity
-    excess = np.where(toward > 0.0, toward - allowed_speed(seen.distance, braking), 0.0)
+    excess = np.where(toward > 0.0, toward - allowed_toward(seen, braking), 0.0)
     i = int(excess.argmax())
     return float(excess[i]), seen.direction[i]
 
