@@ -101,7 +101,8 @@ class Controller:
         self._velocity_of = velocity_of(path_body(contract))
         names = [f.name for f in contract.observation]
         self._path_columns = [names.index(name) for name in contract.path]
-        room = Rules(self.radius, config.margin, config.least_margin, config.tolerance, 2 * config.hysteresis)
+        least = config.least_margin if self._actuation.leads_past else max(config.least_margin, config.stop_margin)
+        room = Rules(self.radius, config.margin, least, config.tolerance, 2 * config.hysteresis)
         self._ways = WayMap(contract, room)
         self._replanner = strategy(contract, config)
         firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
