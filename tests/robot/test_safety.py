@@ -254,6 +254,16 @@ def test_a_rate_that_changes_nothing_is_not_named():
     assert along.limited_by == ("slew", "approach")
 
 
+@pytest.mark.parametrize("distance, moves", [(0.13, True), (0.12, False)])
+def test_closer_than_the_least_distance_it_stops_and_is_not_led_past(distance, moves):
+    firm = dataclasses.replace(FIRM, least_distance=0.125)
+    seen = Approach(np.array([distance]), np.array([[1.0, 0.0]]))
+    command = restrain(np.array([0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, firm)])
+    assert command.action.any() == moves
+    away = restrain(np.array([-0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, firm)])
+    np.testing.assert_allclose(away.action, [-0.4, 0.6, 0.0])
+
+
 def test_into_a_corner_nothing_is_left():
     seen = Approach(np.array([0.15, 0.15]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     command = restrain(np.array([0.5, 0.3, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)])

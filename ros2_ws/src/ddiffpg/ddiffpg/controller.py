@@ -105,7 +105,8 @@ class Controller:
         room = Rules(self.radius, config.margin, least, config.tolerance, 2 * config.hysteresis)
         self._ways = WayMap(contract, room)
         self._replanner = strategy(contract, config)
-        firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
+        stop, half = self.radius + config.stop_margin, self.radius + config.stop_margin / 2
+        firm = Braking(stop, config.max_acceleration, config.reaction_time, least_distance=half)
         self._period = 1.0 / contract.rate_hz
         self._nothing = np.full(len(contract.action), math.nan)
         # The policy knows the walls of its training: it is only kept from running into them at full speed.

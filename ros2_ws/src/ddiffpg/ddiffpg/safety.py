@@ -38,12 +38,14 @@ class Braking:
     """How to come near something: closer than ``stop_distance`` (m, from the robot's centre) it is not
     approached faster than ``contact_speed`` (m/s); before that, no faster than ``deceleration`` (m/s^2)
     can take away after ``reaction_time`` (s). Where that is no more than the true delay, the robot
-    overshoots; with three times the delay it does not."""
+    overshoots; with three times the delay it does not. Closer than ``least_distance`` (m) nothing is led past
+    it, but stopped: a wall at the side may turn what leads past into what leads nearer."""
 
     stop_distance: float
     deceleration: float
     reaction_time: float
     contact_speed: float = 0.0
+    least_distance: float = 0.0
 
 
 CORNERS = 4  # times that a velocity is led past one more thing: enough for a wide corner, where it does not end in one
@@ -188,9 +190,14 @@ def held_off(action: np.ndarray, limits: Limits, scenes: Sequence[Scene], stops:
     if all(approach_scale(action[linear], seen, braking) >= 1.0 for seen, braking in scenes):
         return action
     led = action.copy()
-    if not stops:
+    if not stops and not any(_too_near_to_pass(action[linear], *scene) for scene in scenes):
         led[linear] = beside(action[linear], scenes)
     return led * min(_share_within(led, limits), *(approach_scale(led[linear], *scene) for scene in scenes))
+
+
+def _too_near_to_pass(velocity: np.ndarray, seen: Approach, braking: Braking) -> bool:
+    toward = seen.direction @ velocity if len(seen.distance) else np.empty(0)
+    return bool(((toward > 0.0) & (seen.distance < braking.least_distance)).any())
 
 
 def _share_within(action: np.ndarray, limits: Limits) -> float:
