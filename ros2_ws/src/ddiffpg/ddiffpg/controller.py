@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ddiffpg import handoff
-from ddiffpg.actuation import AT_REST, Moment, actuation_of
+from ddiffpg.actuation import Moment, actuation_of
+from ddiffpg.arrival import Arrival
 from ddiffpg.contract import Contract
 from ddiffpg.decision import (
     ARRIVED,
@@ -100,16 +101,18 @@ class Controller:
         self._velocity_of = velocity_of(path_body(contract))
         names = [f.name for f in contract.observation]
         self._path_columns = [names.index(name) for name in contract.path]
-        self._ways = WayMap(contract, Rules(self.radius, config.margin, config.tolerance, 2 * config.hysteresis))
+        least = config.least_margin if self._actuation.leads_past else max(config.least_margin, config.stop_margin)
+        room = Rules(self.radius, config.margin, least, config.tolerance, 2 * config.hysteresis)
+        self._ways = WayMap(contract, room)
         self._replanner = strategy(contract, config)
-        firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
+        stop, half = self.radius + config.stop_margin, self.radius + config.stop_margin / 2
+        firm = Braking(stop, config.max_acceleration, config.reaction_time, least_distance=half)
         self._period = 1.0 / contract.rate_hz
         self._nothing = np.full(len(contract.action), math.nan)
         # The policy knows the walls of its training: it is only kept from running into them at full speed.
         late = min(config.reaction_time, self._period)
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
-        scale = self._ways.roadmap.scale  # small ways end in a small place; of large ones one may be far beside the end
-        self._near, self._past = config.arrive_radius * min(1.0, scale), config.arrive_radius * scale
+        self._arrival = Arrival(self._ways, config.arrive_radius, contract.path_tolerance)
         self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None
@@ -195,6 +198,7 @@ class Controller:
         position = observation[self._path_columns].astype(float)
         ways = self._ways.look(position, obstacles, self.config.foresight)
         free = self._replanner.update(now, ways, self._way_driven)
+        self._arrival.follow(self._replanner.present, ways)
         velocity = getattr(state, self._velocity_of)[: len(position)]
         return _View(state, observation, position, velocity, ways, free)
 
@@ -259,24 +263,17 @@ class Controller:
             self._by_hand.forget()
             self._replanner.take_up(self._intent, view.free)
         present = self._replanner.present if forced == UNCONDITIONAL else forced
-        if present is not None and self._arrived(present, view):
+        if present is not None and self._at_end(present, view):
             return ARRIVED, present, f"at the end of mode {present}"
         choice = self._replanner.choose(view.ways, view.free, forced)
         if choice.mode is None:
             return NO_WAY, None, choice.reason
-        if self._arrived(choice.mode, view):
+        if self._at_end(choice.mode, view):
             return ARRIVED, choice.mode, f"at the end of mode {choice.mode}"
         return DRIVE, choice.mode, choice.reason
 
-    def _arrived(self, mode: int, view: _View) -> bool:
-        """Near the mode's end and past it, or near and at rest, or well past it beside the path.
-
-        Not as soon as it is near: a goal may be only just reached at the end of the path.
-        """
-        distance, past = self._ways.beyond_end(mode, view.position)
-        if distance <= self._near:
-            return past >= 0.0 or math.hypot(*view.velocity) <= AT_REST
-        return past >= self._past and distance <= self.policy.contract.path_tolerance
+    def _at_end(self, mode: int, view: _View) -> bool:
+        return self._arrival.at_end(mode, view.position, view.velocity)
 
     def _ask(self, observation: np.ndarray, mode: int) -> np.ndarray:
         """The policy's action ``[A]``."""

@@ -136,6 +136,9 @@ class ControllerConfig:
 
     radius: float = parameter(0.0, "m", 0.0, 10.0, "radius of the robot with its load; the contract's if larger")
     margin: float = parameter(0.1, "m", 0.0, 10.0, "distance that a way keeps between robot and obstacle")
+    least_margin: float = parameter(
+        0.0, "m", 0.0, 10.0, "where no way keeps margin, one that keeps so much is taken, if nothing moves"
+    )
     tolerance: float = parameter(
         0.1, "m", 0.0, 1.0, "how much nearer than anything in training a sensed point must be to count as new"
     )
@@ -200,6 +203,8 @@ class ControllerConfig:
         if self.hysteresis > self.tolerance:
             # The training world's own walls leave a way just `tolerance` to spare: it would never open again.
             raise ParameterError("hysteresis", f"is {self.hysteresis}: expected at most tolerance ({self.tolerance})")
+        if self.least_margin > self.margin:
+            raise ParameterError("least_margin", f"is {self.least_margin}: expected at most margin ({self.margin})")
         if self.stop_margin > self.margin:
             raise ParameterError("stop_margin", f"is {self.stop_margin}: expected at most margin ({self.margin})")
         if 0.0 < self.unknown_hold < self.unknown_warn:
