@@ -85,8 +85,11 @@ def measure(folder: Path, task_name: str, condition: str, seed: int) -> dict[str
 
 
 def _errors(robot: Deviation, found: Identified, shooting: Shooting, task: Any) -> dict[str, Any]:
-    """How far each estimate is off: a factor in proportion, dry friction in typical efforts, the delay in periods."""
+    """How far each estimate is off: a factor in proportion, dry friction in typical efforts, the delay in periods.
+    Where the strength was held, what it goes with is known in proportion to it."""
     truth = {**vars(robot.dynamics), DELAY: robot.signals.action_delay}
+    if "strength" in found.held:
+        truth |= {name: truth[name] / truth["strength"] for name in ("mass", "damping", "armature", DRY)}
     units = {DRY: shooting.typical_effort(), DELAY: 1.0 / task.spec.rate_hz}
     return {
         e.name: {

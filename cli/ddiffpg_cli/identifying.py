@@ -25,7 +25,7 @@ MOST_DRY = 10.0  # typical efforts
 LEAST_PIECES = 10
 FLAT = 0.25  # standard error (of a logarithm, of a control period) from which on a parameter is not known
 FINE = 0.01  # of a motion's size: differences below that are not believed, however well the simulation fits
-SHOWS = 0.008  # of its size, for twice or thrice a parameter: a motion that changes by less says nothing of it
+SHOWS = 0.02  # of its size, for some times a parameter: a motion that changes by less says too little of it
 ROUGH = 0.1  # the same, while the parameters are far off
 TOLERANCE = 1e-5
 FEW = 60  # pieces that are enough while the parameters are far off
@@ -296,7 +296,7 @@ class _Problem:
 
 def _why_unknown(name: str, involved: Sequence[str]) -> str:
     if len(involved) == 1:
-        return f"{name} cannot be identified: nothing in this motion depends on it; record {RECORD[name]}"
+        return f"{name} cannot be identified: (nearly) nothing in this motion depends on it; record {RECORD[name]}"
     together = " and ".join((", ".join(involved[:-1]), involved[-1]))
     return (f"{together} cannot be told apart: this motion says only how large they are compared with each other; "
             f"give one that is known, as a robot's mass that was weighed (--given {involved[0]}=FACTOR)")  # fmt: skip
