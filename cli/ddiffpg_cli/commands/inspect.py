@@ -45,9 +45,20 @@ def _facts(contract: Any) -> str:
         ("denoising steps", f"{contract.denoising_steps}, {contract.noise_dim} numbers of noise"),
         ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
         ("known states", "not recorded" if known is None else f"{len(known.centers)}, within {known.usual:.3g} of one"),
+        ("margins", margins_text(contract)),
         ("contract", f"version {contract.version}"),
     ]
     return table(("", ""), rows).lstrip("\n").lstrip()
+
+
+def margins_text(contract: Any) -> str:
+    """In which range the policy says that it holds."""
+    m = contract.margins
+    if m is None:
+        return "not recorded"
+    noise = ", ".join(f"{f.name} {n:.2g} {f.unit}" for f, n in zip(contract.observation, m.noise))
+    return (f"every mode's success at least {m.success:g} up to {m.delay:g} s of delay, "
+            f"from {m.rate_low:g} to {m.rate_high:g} Hz, noise up to {noise}")
 
 
 def _observation(contract: Any) -> str:

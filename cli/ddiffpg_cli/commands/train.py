@@ -75,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def check_task(name: str) -> None:
+def check_task(name: str, flag: str = "TASK") -> None:
     """BadInput where there is no such task, naming those that there are."""
     from ddiffpg_sim import tasks
 
     if name not in tasks.names():
-        raise BadInput(f"TASK {name!r}: no such task (known: {', '.join(tasks.names())})")
+        raise BadInput(f"{flag} {name!r}: no such task (known: {', '.join(tasks.names())})")
 
 
 def _train(opened: Opened) -> Report:
