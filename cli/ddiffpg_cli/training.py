@@ -16,7 +16,7 @@ from matplotlib.patches import Circle, Rectangle
 from ddiffpg_core import checkpoint, precision
 from ddiffpg_core.acting import evaluate_policy
 from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy
-from ddiffpg_core.config import Config
+from ddiffpg_core.config import TRANSFER, Config
 from ddiffpg_core.evaluate import Report
 from ddiffpg_core.method import make_agent
 from ddiffpg_core.pictures import draw_all
@@ -28,6 +28,7 @@ from ddiffpg_sim.task import PlanarTask, Task
 
 from .beginning import Beginning, Loaded
 from .errors import BadInput, Failed
+from .transfer_axes import different_robots
 
 EVALUATION_ENVS = 200
 
@@ -96,6 +97,9 @@ def train_run(opened: Opened, on_progress: Callable[[int, str], None], say: Call
         stack.enter_context(naming_what_fills_memory(config))
         env = stack.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
         evaluation_env = stack.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
+        if config.train.select == TRANSFER:
+            judges = BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads, deviate=different_robots)
+            run.judge = evaluator(stack.enter_context(closing(judges)))
         agent = make_agent(task.spec, config, run.seed)
         for note in opened.loaded.give(agent):
             say(note)

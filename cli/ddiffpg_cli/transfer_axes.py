@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mujoco
+import numpy as np
 
 from ddiffpg_sim.second_simulator import AS_TRAINED, SIMULATORS, Simulator, elsewhere
 from ddiffpg_sim.signals import Deviation
@@ -84,10 +85,10 @@ AXES = {
         _signals("delay", "delay from a command to what it does", "s", (0.0, 0.06, 0.1, 0.14, 0.2),
                  (0.02, 0.04, 0.08, 0.12, 0.16, 0.18), "action_delay"),
         _dynamics("friction", "friction of contacts", (0.25, 0.5, 0.7, 1.0, 1.3, 2.0), (0.85, 1.15, 1.6)),
-        _dynamics("dry_friction", "dry friction in each joint", (0.0, 1.0, 2.0, 4.0), (0.5, 3.0, 6.0), "N or N m"),
+        _dynamics("dry_friction", "dry friction in each joint", (0.0, 1.0, 2.0, 4.0), (0.5, 3.0, 6.0), "N, N m"),
         _dynamics("mass", "mass", (0.5, 0.7, 1.0, 1.3, 2.0), (0.85, 1.15, 1.5)),
         _dynamics("strength", "strength of the motors", (0.5, 0.7, 1.0, 1.3), (0.85, 1.15, 1.5)),
-        _signals("noise", "noise of what is observed", "of each field's scale", (0.0, 0.01, 0.02, 0.05),
+        _signals("noise", "noise of what is observed", "of scale", (0.0, 0.01, 0.02, 0.05),
                  (0.005, 0.03, 0.08, 0.1), "noise"),
         _axis("rate", "control rate", "times", (0.5, 0.8, 1.0, 1.25, 2.0), (0.4, 0.65, 1.6),
               lambda target: target.rate, lambda target, value: replace(target, rate=value)),
@@ -97,6 +98,17 @@ AXES = {
              lambda target, value: replace(target, simulator=SIMULATORS[value])),
     )
 }  # fmt: skip
+
+
+JUDGES = (("delay", 0.06), ("delay", 0.1), ("mass", 0.7), ("mass", 1.3), ("strength", 0.7), ("strength", 1.3),
+          ("noise", 0.02))  # fmt: skip
+"""The robots, beside the nominal one, that ``train --select transfer`` looks for the best policy on."""
+
+
+def different_robots(rng: np.random.Generator, count: int) -> list[Deviation]:
+    """The nominal robot and JUDGES in turn, as often as it takes to have ``count``."""
+    robots = [Target(), *(AXES[axis].put(Target(), value) for axis, value in JUDGES)]
+    return [robots[i % len(robots)].deviation for i in range(count)]
 
 
 def chosen(names: str | None, task: Task) -> list[Axis]:

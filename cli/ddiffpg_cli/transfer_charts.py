@@ -15,7 +15,8 @@ from .transfer_axes import Value
 from .transfer_curves import Curve, Point, Spread
 from .transfer_grid import Outcome
 
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 14.0, 10.0, 34.0  # around the plot, in the units of the picture
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 16.0, 10.0, 22.0  # around the plot, in the units of the picture
+TITLE = 16.0  # for the name of the axis, where there is one
 MARGIN = 0.25  # m, around paths from above
 
 
@@ -33,7 +34,7 @@ MEASURES = (
     SUCCESS,
     Measure("adherence", lambda outcome: outcome.adherence),
     Measure("seconds to the goal", lambda outcome: outcome.seconds, share=False),
-    Measure("episodes that touch a wall", lambda outcome: outcome.touched),
+    Measure("time at a wall", lambda outcome: outcome.touched),
 )
 
 
@@ -54,27 +55,31 @@ def shown(value: Value) -> str:
 
 @dataclass(frozen=True)
 class _Plot:
-    """Where values lie in a picture of ``width`` and ``height``: ``places [P]`` are 0..1 of the points."""
+    """Where values lie in a picture of ``width`` and ``height``: ``places [P]`` are 0..1 of the points, values go up
+    to ``top``, and below ``bottom`` are the labels."""
 
     width: float
     height: float
     places: tuple[float, ...]
     top: float
+    bottom: float
 
     def x(self, place: float) -> float:
         return LEFT + place * (self.width - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        return self.height - BOTTOM - value / self.top * (self.height - TOP - BOTTOM)
+        return self.bottom - value / self.top * (self.bottom - TOP)
 
 
 def chart(curve: Curve, measure: Measure, least: float, width: float, height: float) -> str:
-    """``measure`` of every mode along the axis; empty where no episode has such a figure."""
+    """``measure`` of every mode along the axis; empty where no episode has such a figure. Success is drawn with the
+    name of the axis and the ``least`` that counts as holding."""
     modes = [m for m in curve.nominal.modes if any(p.spread(m, measure.of) for p in curve.points)]
     highs = [s.high for m in modes for p in curve.points if (s := p.spread(m, measure.of))]
     if not highs:
         return ""
-    plot = _Plot(width, height, _places(curve), 1.0 if measure.share else 1.05 * max(highs) or 1.0)
+    top = 1.0 if measure.share else 1.05 * max(highs) or 1.0
+    plot = _Plot(width, height, _places(curve), top, height - BOTTOM - (TITLE if measure is SUCCESS else 0.0))
     label = f"{measure.title} by {curve.axis.title}; the table says the same in numbers"
     parts = [_frame(plot, curve, measure), _nominal(plot, curve)]
     if measure is SUCCESS:
@@ -100,21 +105,27 @@ def _frame(plot: _Plot, curve: Curve, measure: Measure) -> str:
         parts.append(f'<path d="M{LEFT} {y:.1f}H{plot.width - RIGHT}" stroke="var(--line)"/>')
         text = f"{value:.2f}" if measure.share else f"{value:.3g}"
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    free = -np.inf
+    end = -np.inf
     for place, point in zip(plot.places, curve.points):
         x, text = plot.x(place), shown(point.value)
-        if x - free > 4.0 * len(text):  # where labels would meet, one is left out
-            parts.append(f'<text x="{x:.1f}" y="{plot.height - 16}" text-anchor="middle">{escape(text)}</text>')
-            free = x + 4.0 * len(text)
-    unit = f"{curve.axis.title}{', ' + curve.axis.unit if curve.axis.unit else ''}"
-    middle = plot.x(0.5)
-    return "".join(parts) + f'<text x="{middle:.1f}" y="{plot.height - 2}" text-anchor="middle">{escape(unit)}</text>'
+        if x - end > 4.0 * len(text):  # where labels would meet, one is left out
+            parts.append(_below(x, plot.bottom + 16, text))
+            end = x + 4.0 * len(text)
+    if measure is SUCCESS:
+        unit = f", {curve.axis.unit}" if curve.axis.unit else ""
+        parts.append(_below(plot.x(0.5), plot.bottom + 16 + TITLE, curve.axis.title + unit))
+    return "".join(parts)
+
+
+def _below(x: float, y: float, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(text)}</text>'
 
 
 def _nominal(plot: _Plot, curve: Curve) -> str:
     x = plot.x(plot.places[curve.points.index(curve.nominal)])
-    ends = f"M{x:.1f} {TOP}V{plot.height - BOTTOM}"
-    return f'<path d="{ends}" stroke="var(--ink)" stroke-width="1.5" stroke-dasharray="5 4"><title>nominal</title></path>'
+    ends = f"M{x:.1f} {TOP}V{plot.bottom:.1f}"
+    style = 'stroke="var(--ink)" stroke-width="1.5" stroke-dasharray="5 4"'
+    return f'<path d="{ends}" {style}><title>nominal</title></path>'
 
 
 def _line(plot: _Plot, curve: Curve, measure: Measure, mode: int) -> str:

@@ -41,8 +41,8 @@ class Trial:
 @dataclass(frozen=True)
 class Outcome:
     """How the episodes went that were asked for one ``mode`` (-1: none). ``success`` and ``adherence`` as in
-    ``ddiffpg eval``; ``seconds`` to the goal, None without a success; ``touched``: the share of episodes in which a
-    wall was touched, None where the robot is none on a floor. ``failed``: paths of some that did not arrive."""
+    ``ddiffpg eval``; ``seconds`` to the goal, None without a success; ``touched``: the part
+    of the time at a wall, None where the robot is none on a floor. ``failed``: paths of some that did not arrive."""
 
     mode: int
     success: float
@@ -147,9 +147,8 @@ def outcome_of(drives: Drives, mode: int, task: Task) -> Outcome:
 
 
 def touched(paths: Sequence[np.ndarray], task: Task) -> float:
-    """The share of ``paths [L, 2]`` that come to a wall, as far as the points at the ends of control steps show."""
-    near = [task.clearance(path).min() < task.robot_radius + TOUCH for path in paths]
-    return float(np.mean(near))
+    """The part of all points of ``paths [L, 2]`` at which the robot is as near to a wall as its radius."""
+    return float((task.clearance(np.concatenate(paths)) < task.robot_radius + TOUCH).mean())
 
 
 def _thin(path: np.ndarray) -> tuple[tuple[float, ...], ...]:

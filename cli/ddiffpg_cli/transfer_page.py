@@ -43,7 +43,7 @@ def page(transfer: Transfer, found: Sequence[Curve], scene: Scene) -> str:
         "lead": escape(_lead(transfer, found, scene)),
         "tiles": "".join(_tile(curve, scene.least) for curve in found),
         "legend": _legend(found[0].nominal.modes),
-        "curves": "".join(_section(curve, scene.least, wide=i == 0) for i, curve in enumerate(found)),
+        "curves": "".join(_section(curve, scene.least) for curve in found),
         "cases_hint": escape(_cases_hint(cases)),
         "cases": "".join(_case(curve, point, scene) for curve, point in cases),
         "facts": _facts(transfer, found),
@@ -53,13 +53,15 @@ def page(transfer: Transfer, found: Sequence[Curve], scene: Scene) -> str:
 
 
 def _lead(transfer: Transfer, found: Sequence[Curve], scene: Scene) -> str:
-    nominal, head = found[0].nominal, transfer.head
-    seeds = len(nominal.cells)
-    first = f"{head.episodes} episodes a mode at each point, {seeds} seed{'s' if seeds > 1 else ''}; one thing varied at a time."
-    if nominal.least < scene.least:
-        return f"{first} Not even the nominal robot has {scene.least:g}: {name_of(nominal.worst)} has {nominal.least:.2f}."
-    whole = [c.axis.title for c in found if len(c.holding(scene.least)) == len(c.points)]
-    return f"{first} Every mode keeps {scene.least:g} in all that was tried of: {', '.join(whole) or 'nothing'}."
+    nominal, least = found[0].nominal, scene.least
+    seeds = f"{len(nominal.cells)} seed{'s' if len(nominal.cells) > 1 else ''}"
+    first = f"{transfer.head.episodes} episodes a mode at each point, {seeds}; one thing varied at a time."
+    if nominal.least < least:
+        return f"{first} Not even the nominal robot has {least:g}: {name_of(nominal.worst)} has {nominal.least:.2f}."
+    whole = [c.axis.title for c in found if len(c.holding(least)) == len(c.points)]
+    if not whole:
+        return f"{first} On every axis some mode falls below {least:g} somewhere."
+    return f"{first} Every mode keeps {least:g} in all that was tried of: {'; '.join(whole)}."
 
 
 def held(curve: Curve, least: float) -> str:
@@ -69,28 +71,32 @@ def held(curve: Curve, least: float) -> str:
         return "nowhere"
     if isinstance(curve.nominal.value, str):
         return f"{sum(point.least >= least for point in curve.points)} of {len(curve.points)}"
-    low, high, unit = shown(holding[0].value), shown(holding[-1].value), curve.axis.unit
-    return f"up to {high} {unit}" if holding[0] is curve.points[0] and not holding[0].value else f"{low} to {high} {unit}"
+    low, high = holding[0].value, holding[-1].value
+    begin = f"{shown(low)} to" if low else "up to"
+    return f"{begin} {shown(high)} {curve.axis.unit}"
 
 
 def _tile(curve: Curve, least: float) -> str:
     bad = ' class="bad"' if len(curve.holding(least)) < len(curve.points) else ""
-    return f"<li{bad}><b>{escape(held(curve, least))}</b><span>{escape(curve.axis.title)}</span></li>"
+    name = curve.axis.name.replace("_", " ")
+    return f"<li{bad}><b>{escape(held(curve, least))}</b><span>{escape(name)}</span></li>"
 
 
 def _legend(modes: Sequence[int]) -> str:
     entries = [f'<span><i style="background:{color(m)}"></i>{name_of(m)}</span>' for m in modes if m != UNCONDITIONED]
-    more = "<span>dashed upright line: nominal · dotted: the success to keep · bands and bars: lowest to highest seed</span>"
-    return "".join(entries) + '<span><i class="dashed"></i>unconditioned</span>' + more
+    more = "dashed upright line: nominal · dotted: the success to keep · bands and bars: lowest to highest seed"
+    return "".join(entries) + f'<span><i class="dashed"></i>unconditioned</span><span>{more}</span>'
 
 
-def _section(curve: Curve, least: float, wide: bool) -> str:
-    """The large picture is success; the others are small below it."""
-    name, size = curve.axis.name, (1100.0, 330.0) if wide else (540.0, 250.0)
+def _section(curve: Curve, least: float) -> str:
+    """The large picture is success; the others are small below it. That of delay is what a robot asks first."""
+    wide = curve.axis.name == "delay" or isinstance(curve.nominal.value, str)
+    size, small_size = ((1100.0, 340.0), (350.0, 170.0)) if wide else ((530.0, 260.0), (180.0, 130.0))
     small = "".join(f"<div><h3>{m.title}</h3>{drawn}</div>" for m in MEASURES[1:]
-                    if (drawn := chart(curve, m, least, 360.0, 170.0)))  # fmt: skip
+                    if (drawn := chart(curve, m, least, *small_size)))  # fmt: skip
     return (
-        f'<section{" class=wide" if wide else ""} id="{name}"><h2>Success against {escape(curve.axis.title)}</h2>'
+        f'<section{" class=wide" if wide else ""} id="{curve.axis.name}">'
+        f"<h2>Success against {escape(curve.axis.title)}</h2>"
         f'{chart(curve, SUCCESS, least, *size)}<div class="small">{small}</div>'
         f"<details><summary>Numbers</summary>{_table(curve)}</details></section>"
     )

@@ -89,7 +89,8 @@ def describe(found: list[Curve], least: float) -> str:
     def worst(curve: Curve) -> tuple[str, ...]:
         if curve.lowest.least == 1.0:
             return "-", "-", "1.00"
-        return f"{shown(curve.lowest.value)} {curve.axis.unit}".strip(), str(curve.lowest.worst), share(curve.lowest.least)
+        where = f"{shown(curve.lowest.value)} {curve.axis.unit}".strip()
+        return where, str(curve.lowest.worst), share(curve.lowest.least)
 
     rows = [(curve.axis.name, held(curve, least), *worst(curve)) for curve in found]
     return (f"on the nominal robot the worst mode has success {share(found[0].nominal.least)}\n"
@@ -163,7 +164,7 @@ def _write_margins(args: argparse.Namespace, transfer: Transfer, task: Any, foun
     from .inspect import margins_text
 
     margins = margins_of(found, task.spec, args.least)
-    nominal = found[0].nominal
-    tested = {"axes": list(NEEDED), "episodes": transfer.head.episodes, "seeds": [cell.trial.seed for cell in nominal.cells]}
+    seeds = [cell.trial.seed for cell in found[0].nominal.cells]
+    tested = {"axes": list(NEEDED), "episodes": transfer.head.episodes, "seeds": seeds}
     contract = add_margins(args.policy, args.margins, margins, tested)
     print(f"wrote {args.margins}: {margins_text(contract)}", file=text_out(args.json))
