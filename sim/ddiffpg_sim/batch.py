@@ -15,6 +15,7 @@ import numpy as np
 
 from ddiffpg_core.spec import Step, TaskSpec
 
+from .fleet import Deviate, Fleet
 from .obstacles import Obstacle, World
 from .task import Task
 
@@ -26,9 +27,12 @@ class BatchedEnv:
 
     Each control step starts the constraint solver cold, so what is to come depends on the state and
     the random generator alone: ``state_dict`` holds both, and the number of threads changes nothing.
+
+    ``deviate`` draws for each episode that begins how its world differs from the task's model; None: in nothing.
+    What ends an episode and what it pays are always of the true state, whatever of it is observed.
     """
 
-    def __init__(self, task: Task, num_envs: int, threads: int = 1) -> None:
+    def __init__(self, task: Task, num_envs: int, threads: int = 1, deviate: Deviate | None = None) -> None:
         if num_envs < 1 or threads < 1:
             raise ValueError(f"num_envs is {num_envs}, threads is {threads}: both must be at least 1")
         self.task = task
@@ -37,6 +41,8 @@ class BatchedEnv:
         self._rollout = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._low, self._high = task.spec.action.low, task.spec.action.high
         self._allocate(num_envs)
+        self._deviate = deviate
+        self._fleet = None if deviate is None else Fleet(task, self._qpos, self._qvel, self._world.model.nu)
         self._use_model(threads)
         self.reset(0)
 
@@ -61,8 +67,8 @@ class BatchedEnv:
     def reset(self, seed: int) -> np.ndarray:
         """Start all episodes anew; obstacles stay. Returns ``obs [N, O]``."""
         self._rng = np.random.default_rng(seed)
-        self._start(np.ones(self.num_envs, bool))
-        return self._observe()
+        every = np.ones(self.num_envs, bool)
+        return self._begin(np.zeros((self.num_envs, self.spec.obs_dim), np.float32), every)
 
     def step(self, action: np.ndarray) -> Step:
         """``action [N, A]`` in physical units, clipped to the limits.
@@ -76,10 +82,7 @@ class BatchedEnv:
         truncated = (self._steps >= self.spec.max_steps) & ~success
         final_obs = self._observe()
         done = success | truncated
-        obs = final_obs.copy()
-        if done.any():
-            self._start(done)
-            obs = self._observe()
+        obs = self._begin(final_obs, done) if done.any() else final_obs.copy()
         return Step(obs, reward, success.copy(), truncated, success, final_obs)
 
     def end(self, step: Step, which: np.ndarray) -> Step:
@@ -87,13 +90,14 @@ class BatchedEnv:
         which = which & ~step.done
         if not which.any():
             return step
-        self._start(which)
-        return replace(step, obs=self._observe(), truncated=step.truncated | which)
+        return replace(step, obs=self._begin(step.obs, which), truncated=step.truncated | which)
 
     def set_obstacles(self, obstacles: Iterable[Obstacle]) -> None:
         """From now on exactly these are in the way, in every episode."""
         if self._world.replace(obstacles):
             self._use_model(len(self._data))
+        elif self._fleet is not None:
+            self._fleet.move_obstacles(self._world.model)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly from here."""
@@ -102,6 +106,7 @@ class BatchedEnv:
             "steps": self._steps.copy(),
             "rng": self._rng.bit_generator.state,
             "obstacles": [o.plain() for o in self._world.obstacles],
+            **({} if self._fleet is None else {"fleet": self._fleet.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
@@ -109,11 +114,17 @@ class BatchedEnv:
         physics = np.asarray(state["physics"], float)
         if physics.shape != self._state.shape:
             raise ValueError(f"saved physics is {physics.shape}, this environment's is {self._state.shape}")
+        if ("fleet" in state) != (self._fleet is not None):
+            saved, mine = ("with", "without") if "fleet" in state else ("without", "with")
+            raise ValueError(f"saved {saved} deviations from the model, this environment is {mine}")
         self._state[:] = physics
         self._steps[:] = state["steps"]
         self._rng.bit_generator.state = state["rng"]
         self.set_obstacles(Obstacle.from_plain(o) for o in state["obstacles"])
-        return self._observe()
+        if self._fleet is None:
+            return self._observe()
+        self._fleet.load_state_dict(state["fleet"])
+        return self._fleet.channel.shown
 
     def close(self) -> None:
         """End the threads; the environment cannot step any more."""
@@ -132,8 +143,12 @@ class BatchedEnv:
         self._qvel = self._state[:, first : first + model.nv]
 
     def _use_model(self, threads: int) -> None:
-        self._models = [self._world.model] * self.num_envs
         self._data = [mujoco.MjData(self._world.model) for _ in range(threads)]
+        if self._fleet is None:
+            self._models = [self._world.model] * self.num_envs
+        else:
+            self._fleet.use(self._world.model)
+            self._models = self._fleet.models
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         action = np.asarray(action)
@@ -144,7 +159,11 @@ class BatchedEnv:
         return np.clip(action, self._low, self._high)
 
     def _advance(self, action: np.ndarray) -> None:
-        self._control[:] = self.task.control(action, self._qpos)[:, None, :]
+        if self._fleet is None:
+            self._control[:] = self.task.control(action, self._qpos)[:, None, :]
+        else:
+            self._control[:] = self._fleet.channel.send(action, self._rng)
+            self._fleet.disturb(self._rng)
         self._rollout.rollout(
             self._models,
             self._data,
@@ -155,12 +174,22 @@ class BatchedEnv:
             skip_checks=True,
         )
         self._state[:] = self._states[:, -1]
+        if self._fleet is not None:
+            self._fleet.channel.watch(self._states[:, :, 1 : 1 + self._qpos.shape[1] + self._qvel.shape[1]])
 
-    def _start(self, rows: np.ndarray) -> None:
-        """Begin a new episode in the rows ``[N]`` (bool)."""
+    def _begin(self, obs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Begin a new episode in the rows ``[N]`` (bool); returns ``obs [N, O]`` with what is seen first of each."""
         self._state[rows] = 0.0
         self._qpos[rows], self._qvel[rows] = self.task.start(self._rng, int(rows.sum()))
         self._steps[rows] = 0
+        if self._fleet is None or self._deviate is None:
+            return self._observe()
+        self._fleet.begin(rows, self._deviate(self._rng, int(rows.sum())), self._rng)
+        obs = obs.copy()
+        obs[rows] = self._fleet.channel.first(rows, self._rng)
+        return obs
 
     def _observe(self) -> np.ndarray:
-        return self.task.observe(self._qpos, self._qvel)
+        if self._fleet is None:
+            return self.task.observe(self._qpos, self._qvel)
+        return self._fleet.channel.observe(self._rng)

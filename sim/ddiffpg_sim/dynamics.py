@@ -38,7 +38,7 @@ PARAMETERS = tuple(f.name for f in fields(Dynamics))
 class Robot:
     """The part of a ``model`` that is the robot: the body of that name and what hangs on it, its joints and motors.
 
-    ``write`` puts a robot's dynamics into another model of the same task; what it says is always of this one.
+    ``write`` puts a robot's dynamics into this model or a copy of it; what they are factors of is always this one.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
@@ -48,6 +48,7 @@ class Robot:
         self.dofs = np.flatnonzero(np.isin(model.dof_bodyid, bodies))
         self.joint_dofs = self.dofs[model.jnt_type[model.dof_jntid[self.dofs]] != mujoco.mjtJoint.mjJNT_FREE]
         self._nominal = {name: np.array(getattr(model, name)) for name in _FIELDS}
+        self._scratch = mujoco.MjData(model)  # to make one takes longer than all else that is done here
 
     def write(self, dynamics: Dynamics, model: mujoco.MjModel) -> None:
         """Make ``model`` that of a robot with these ``dynamics``, whatever it was before."""
@@ -61,7 +62,7 @@ class Robot:
         model.actuator_gainprm[:] = was["actuator_gainprm"] * d.strength
         model.actuator_biasprm[:] = was["actuator_biasprm"] * d.strength
         model.actuator_forcerange[:] = was["actuator_forcerange"] * d.strength
-        mujoco.mj_setConst(model, mujoco.MjData(model))
+        mujoco.mj_setConst(model, self._scratch)
 
 
 _FIELDS = ("body_mass", "body_inertia", "geom_friction", "dof_damping", "dof_armature", "dof_frictionloss",
