@@ -30,6 +30,12 @@ class Target:
     simulator: Simulator = AS_TRAINED
     rate: float = 1.0
 
+    @property
+    def is_seen_wrongly(self) -> bool:
+        """Whether what is observed is not where it is."""
+        signals = self.deviation.signals
+        return any((signals.noise, signals.bias, signals.dropout, signals.observation_delay))
+
     def world(self, task: Task) -> Task:
         """``task`` as it is computed for this robot, all but its deviation."""
         return task if (self.simulator, self.rate) == (AS_TRAINED, 1.0) else elsewhere(task, self.simulator, self.rate)
@@ -83,16 +89,16 @@ AXES = {
     axis.name: axis
     for axis in (
         _signals("delay", "delay from a command to what it does", "s", (0.0, 0.06, 0.1, 0.14, 0.2),
-                 (0.02, 0.04, 0.08, 0.12, 0.16, 0.18), "action_delay"),
+                 (0.02, 0.04, 0.08, 0.12, 0.16, 0.3, 0.5), "action_delay"),
         _dynamics("friction", "friction of contacts", (0.25, 0.5, 0.7, 1.0, 1.3, 2.0), (0.85, 1.15, 1.6)),
-        _dynamics("dry_friction", "dry friction in each joint", (0.0, 1.0, 2.0, 4.0), (0.5, 3.0, 6.0), "N, N m"),
+        _dynamics("dry_friction", "dry friction in each joint", (0.0, 1.0, 2.0, 4.0), (0.5, 8.0, 12.0, 16.0), "N, N m"),
         _dynamics("mass", "mass", (0.5, 0.7, 1.0, 1.3, 2.0), (0.85, 1.15, 1.5)),
-        _dynamics("strength", "strength of the motors", (0.5, 0.7, 1.0, 1.3), (0.85, 1.15, 1.5)),
+        _dynamics("strength", "strength of the motors", (0.5, 0.7, 1.0, 1.3), (0.3, 0.85, 1.15, 1.5)),
         _signals("noise", "noise of what is observed", "of scale", (0.0, 0.01, 0.02, 0.05),
-                 (0.005, 0.03, 0.08, 0.1), "noise"),
-        _axis("rate", "control rate", "times", (0.5, 0.8, 1.0, 1.25, 2.0), (0.4, 0.65, 1.6),
+                 (0.005, 0.03, 0.1, 0.2), "noise"),
+        _axis("rate", "control rate", "times", (0.5, 0.8, 1.0, 1.25, 2.0), (0.25, 0.65, 1.6),
               lambda target: target.rate, lambda target, value: replace(target, rate=value)),
-        _signals("push", f"pushes, one every {PUSH_EVERY:g} s", "m/s", (0.0, 0.3, 0.6), (0.15, 1.0), "push",
+        _signals("push", f"pushes, one every {PUSH_EVERY:g} s", "m/s", (0.0, 0.5, 1.0), (2.0, 4.0), "push",
                  push_every=PUSH_EVERY),
         Axis("simulator", "another simulator", "", tuple(SIMULATORS), tuple(SIMULATORS), _simulator,
              lambda target, value: replace(target, simulator=SIMULATORS[value])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -41,8 +42,8 @@ class Trial:
 @dataclass(frozen=True)
 class Outcome:
     """How the episodes went that were asked for one ``mode`` (-1: none). ``success`` and ``adherence`` as in
-    ``ddiffpg eval``; ``seconds`` to the goal, None without a success; ``touched``: the part
-    of the time at a wall, None where the robot is none on a floor. ``failed``: paths of some that did not arrive."""
+    ``ddiffpg eval``; ``seconds`` to the goal, None without a success; ``touched``: the part of the time at a wall, None
+    where the robot is none on a floor or is not seen where it is. ``failed``: paths of some that did not arrive."""
 
     mode: int
     success: float
@@ -96,6 +97,18 @@ class Transfer:
     def plain(self) -> dict[str, Any]:
         return {**asdict(self.head), "cells": [cell.plain() for cell in self.cells]}
 
+    def to_json(self) -> str:
+        """Each cell in a line of its own."""
+        head = json.dumps(asdict(self.head), allow_nan=False)[:-1]
+        cells = ",\n".join(json.dumps(cell.plain(), allow_nan=False) for cell in self.cells)
+        return f'{head}, "cells": [\n{cells}\n]}}\n'
+
+    def write(self, path: Path) -> None:
+        """As a whole or not at all."""
+        part = path.with_name(path.name + ".part")
+        part.write_text(self.to_json(), encoding="utf-8")
+        os.replace(part, path)
+
     def of_axis(self, name: str, value: Value | None) -> list[Cell]:
         """The cells of one value, all seeds."""
         return [cell for cell in self.cells if (cell.trial.axis, cell.trial.value) == (name, value)]
@@ -129,10 +142,12 @@ class Bench:
         with closing(BatchedEnv(world, envs, deviate=lambda rng, count: [target.deviation] * count)) as env:
             drives = drive(env, file_act(self._policy, trial.seed), modes, self._episodes, trial.seed)
         ids = (UNCONDITIONED, *self._policy.contract.mode_ids)
-        return Cell(trial, tuple(outcome_of(drives, mode, world) for mode in ids))
+        seen = isinstance(world, PlanarTask) and not target.is_seen_wrongly
+        return Cell(trial, tuple(outcome_of(drives, mode, world, seen) for mode in ids))
 
 
-def outcome_of(drives: Drives, mode: int, task: Task) -> Outcome:
+def outcome_of(drives: Drives, mode: int, task: Task, walls: bool) -> Outcome:
+    """Of the episodes that were asked for ``mode``; ``walls``: their paths show when they were at a wall."""
     result, rows = drives.result(mode), np.flatnonzero(drives.asked == mode)
     paths = [drives.run.paths[i] for i in rows]
     failed = [path for i, path in zip(rows, paths) if not drives.run.success[i]][:PATHS]
@@ -141,7 +156,7 @@ def outcome_of(drives: Drives, mode: int, task: Task) -> Outcome:
         success=result.success,
         adherence=None if mode == UNCONDITIONED else result.adherence,
         seconds=None if result.mean_steps is None else result.mean_steps / task.spec.rate_hz,
-        touched=touched(paths, task) if isinstance(task, PlanarTask) else None,
+        touched=touched(paths, task) if walls else None,
         failed=tuple(_thin(path) for path in failed),
     )
 

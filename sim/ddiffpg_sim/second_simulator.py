@@ -36,8 +36,10 @@ class Simulator:
             value = getattr(self, name)
             if value and value not in kinds:
                 raise ValueError(f"{name} is {value!r}: expected one of {', '.join(kinds)}")
-        if self.finer < 1 or not (math.isfinite(self.softness) and self.softness > 0):
-            raise ValueError(f"finer is {self.finer}, softness {self.softness}: expected 1 or more, and more than 0")
+        if self.finer < 1:
+            raise ValueError(f"finer is {self.finer}: expected 1 or more")
+        if not (math.isfinite(self.softness) and self.softness > 0):
+            raise ValueError(f"softness is {self.softness}: expected a finite number of more than 0")
         if not (math.isfinite(self.motor_lag) and self.motor_lag >= 0):
             raise ValueError(f"motor_lag is {self.motor_lag}: expected a finite number that is not negative")
 

@@ -27,7 +27,7 @@ def test_the_same_simulator_is_the_same_model(name):
         first, second = here, there
         for part in field.split("."):
             first, second = getattr(first, part), getattr(second, part)
-        np.testing.assert_allclose(first, second, rtol=1e-6)
+        np.testing.assert_allclose(first, second, rtol=1e-5)  # MJCF is text of so many digits
 
 
 def test_each_setting_changes_what_it_says():
@@ -52,7 +52,7 @@ def test_a_motor_that_lags_is_slower_to_get_going():
 @pytest.mark.parametrize("rate", [0.5, 0.8, 2.0])
 def test_another_control_rate_takes_the_same_time(rate):
     task = elsewhere(MAZE, AS_TRAINED, rate)
-    assert task.spec.rate_hz == pytest.approx(10 * rate) and task.spec.max_steps == pytest.approx(150 * rate)
+    assert task.spec.rate_hz == pytest.approx(10 * rate) and task.spec.max_steps == pytest.approx(150 * rate, abs=1)
     robot = SimRobot(task)
     for _ in range(10):
         robot.step(np.zeros(2))
@@ -78,5 +78,5 @@ def test_every_robot_runs_in_every_simulator(name, simulator):
      ("motor_lag", -0.1), ("motor_lag", float("nan"))],
 )  # fmt: skip
 def test_what_makes_no_sense_is_named(field, value):
-    with pytest.raises(ValueError, match=f"{field}.* {value}"):
+    with pytest.raises(ValueError, match=f"{field} is .?{value}"):
         Simulator(**{field: value})

@@ -133,7 +133,7 @@ def _drive(args: argparse.Namespace, policy: Policy, task: Any, target: Any) -> 
     shown = Progress("cell", len(wanted))
     try:
         return run_all(wanted, before, Bench(policy, task, target, axes, episodes),
-                       lambda transfer: write_json(transfer.plain(), str(file)), shown.show)  # fmt: skip
+                       lambda transfer: transfer.write(file), shown.show)  # fmt: skip
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on from {file}", file=sys.stderr)
         raise
