@@ -44,7 +44,7 @@ ROOMS = (
     Room(
         "ddiffpg_sim",
         "sim/ddiffpg_sim",
-        frozenset({"ddiffpg_core.spec", "ddiffpg"}),
+        frozenset({"ddiffpg_core.spec", "ddiffpg_core.strict_yaml", "ddiffpg"}),
         frozenset({"numpy", "mujoco", "gymnasium", "PIL", "yaml"}),
     ),
     Room(

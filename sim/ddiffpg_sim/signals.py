@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from .dynamics import NOMINAL, Dynamics
+from .simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Signals:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How one robot's world differs from that of the model."""
+    """How one robot's world differs from that of the model. ``deviation_file`` reads and writes it."""
 
     dynamics: Dynamics = NOMINAL
     signals: Signals = field(default_factory=Signals)
+    simulator: Simulator = field(default_factory=Simulator)
