@@ -9,9 +9,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from ddiffpg_sim.second_simulator import AS_TRAINED, SIMULATORS, Simulator, elsewhere
+from ddiffpg_sim.second_simulator import AS_TRAINED, SIMULATORS, elsewhere
 from ddiffpg_sim.signals import Deviation
-from ddiffpg_sim.task import Task
+from ddiffpg_sim.task import PlanarTask, Task
 
 from .errors import BadInput
 
@@ -23,11 +23,10 @@ Value = float | str
 
 @dataclass(frozen=True)
 class Target:
-    """The robot that a policy is tried on: its ``deviation`` from the model, what computes it, and at which control
-    ``rate``, as a factor of the policy's."""
+    """The robot that a policy is tried on: its ``deviation`` from the model, and at which control ``rate``, as a factor
+    of the policy's."""
 
     deviation: Deviation = field(default_factory=Deviation)
-    simulator: Simulator = AS_TRAINED
     rate: float = 1.0
 
     @property
@@ -37,8 +36,9 @@ class Target:
         return any((signals.noise, signals.bias, signals.dropout, signals.observation_delay))
 
     def world(self, task: Task) -> Task:
-        """``task`` as it is computed for this robot, all but its deviation."""
-        return task if (self.simulator, self.rate) == (AS_TRAINED, 1.0) else elsewhere(task, self.simulator, self.rate)
+        """``task`` at this rate, as the robot's simulator computes it."""
+        simulator = self.deviation.simulator
+        return task if (simulator, self.rate) == (AS_TRAINED, 1.0) else elsewhere(task, simulator, self.rate)
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,15 @@ class Axis:
         return tuple(value for value in (self.many if full else self.few) if value != self.of(target))
 
 
+def _with(target: Target, section: str, **changes: Any) -> Target:
+    """``target`` with these fields of a section of its deviation."""
+    changed = replace(getattr(target.deviation, section), **changes)
+    return replace(target, deviation=replace(target.deviation, **{section: changed}))
+
+
 def _dynamics(name: str, title: str, few: Sequence[float], more: Sequence[float], unit: str = "times") -> Axis:
     def put(target: Target, value: float) -> Target:
-        dynamics = replace(target.deviation.dynamics, **{name: value})
-        return replace(target, deviation=replace(target.deviation, dynamics=dynamics))
+        return _with(target, "dynamics", **{name: value})
 
     return _axis(name, title, unit, few, more, lambda target: getattr(target.deviation.dynamics, name), put)
 
@@ -70,8 +75,7 @@ def _dynamics(name: str, title: str, few: Sequence[float], more: Sequence[float]
 def _signals(name: str, title: str, unit: str, few: Sequence[float], more: Sequence[float], key: str,
              **beside: float) -> Axis:
     def put(target: Target, value: float) -> Target:
-        signals = replace(target.deviation.signals, **{key: value}, **(beside if value else {}))
-        return replace(target, deviation=replace(target.deviation, signals=signals))
+        return _with(target, "signals", **{key: value}, **(beside if value else {}))
 
     return _axis(name, title, unit, few, more, lambda target: getattr(target.deviation.signals, key), put)
 
@@ -82,7 +86,9 @@ def _axis(name: str, title: str, unit: str, few: Sequence[float], more: Sequence
 
 
 def _simulator(target: Target) -> str:
-    return next((name for name, simulator in SIMULATORS.items() if simulator == target.simulator), "as trained")
+    simulator = target.deviation.simulator
+    known = {"as trained": AS_TRAINED, **SIMULATORS}
+    return next((name for name, other in known.items() if other == simulator), "as identified")
 
 
 AXES = {
@@ -101,7 +107,7 @@ AXES = {
         _signals("push", f"pushes, one every {PUSH_EVERY:g} s", "m/s", (0.0, 0.5, 1.0), (2.0, 4.0), "push",
                  push_every=PUSH_EVERY),
         Axis("simulator", "another simulator", "", tuple(SIMULATORS), tuple(SIMULATORS), _simulator,
-             lambda target, value: replace(target, simulator=SIMULATORS[value])),
+             lambda target, value: replace(target, deviation=replace(target.deviation, simulator=SIMULATORS[value]))),
     )
 }  # fmt: skip
 
@@ -137,6 +143,6 @@ def without_effect(task: Task) -> dict[str, str]:
     idle = {}
     if model.geom_condim.max() == 1:
         idle["friction"] = f"in the model of {task.spec.name} contacts have no friction (dry_friction has an effect)"
-    if "odom" not in {f.source.split(".")[0] for f in task.spec.observation}:
+    if not isinstance(task, PlanarTask):
         idle["push"] = f"{task.spec.robot} has no base that could be pushed"
     return idle

@@ -1,4 +1,4 @@
-"""What lies between N robots and their controllers: commands on their way, states seen late, noise, what is lost."""
+"""What lies between N robots and their controllers: commands on their way, motors that lag, states seen late, noise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .signals import Signals
+from .signals import Deviation, Signals
 from .task import Task
 
 _NAMES = tuple(f.name for f in fields(Signals))
-_SAVED = ("_ahead", "_past", "_bias", "_shown")
+_SAVED = ("_ahead", "_keep", "_doing", "_past", "_bias", "_shown")
 
 
 class Channel:
@@ -29,21 +29,26 @@ class Channel:
         count = len(qpos)
         self.of = {name: np.zeros(count) for name in _NAMES}
         self._ahead = np.zeros((count, task.substeps, inputs))  # inputs of the physics steps to come
+        self._keep = np.zeros(count)  # which part of what a motor does stays over a physics step
+        self._doing = np.zeros((count, inputs))
         self._past = np.zeros((count, 1, qpos.shape[1] + qvel.shape[1]))  # states, the newest last
         self._bias = np.zeros((count, task.spec.obs_dim), np.float32)
         self._shown = np.zeros((count, task.spec.obs_dim), np.float32)  # the last observation that arrived
         self._prepare()
 
-    def begin(self, rows: np.ndarray, signals: Sequence[Signals], rng: np.random.Generator) -> None:
+    def begin(self, rows: np.ndarray, deviations: Sequence[Deviation], rng: np.random.Generator) -> None:
         """New episodes in the ``rows [N]`` (bool): before them the robots stood still and nothing was commanded."""
+        signals = [deviation.signals for deviation in deviations]
         values = np.array([tuple(vars(s).values()) for s in signals])
+        self._keep[rows] = [deviation.simulator.keep(self._step) for deviation in deviations]
         for name, column in zip(_NAMES, values.T):
             self.of[name][rows] = column
         self._prepare()
         most = self.of["bias"][rows, None] * self._scale
         self._bias[rows] = most * rng.uniform(-1.0, 1.0, most.shape)
         idle = np.tile(self._idle, (len(signals), 1))
-        self._ahead[rows] = self._task.control(idle, self._qpos[rows])[:, None]
+        self._doing[rows] = self._task.control(idle, self._qpos[rows])
+        self._ahead[rows] = self._doing[rows][:, None]
         self._past[rows] = np.concatenate([self._qpos[rows], self._qvel[rows]], axis=1)[:, None]
 
     def send(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -53,13 +58,24 @@ class Channel:
         """
         control = self._task.control(action, self._measured()[0])
         if not self._delayed:
-            return control[:, None]
+            return self._follow(control[:, None])
         late = self.of["action_delay"] + self.of["action_jitter"] * rng.random(len(control))
         arrived = np.arange(self._ahead.shape[1]) >= self._steps(late)[:, None]
         ahead = np.where(arrived[..., None], control[:, None], self._ahead)
         period = self._task.substeps
         self._ahead = np.concatenate([ahead[:, period:], np.repeat(ahead[:, -1:], period, axis=1)], axis=1)
-        return ahead[:, :period]
+        return self._follow(ahead[:, :period])
+
+    def _follow(self, inputs: np.ndarray) -> np.ndarray:
+        """What motors do that are given ``inputs [N, substeps or 1, nu]``, step after step."""
+        if not self._lagging:
+            return inputs
+        done = np.empty((len(inputs), self._task.substeps, inputs.shape[2]))
+        for step in range(self._task.substeps):
+            wanted = inputs[:, min(step, inputs.shape[1] - 1)]
+            self._doing = wanted + self._keep[:, None] * (self._doing - wanted)
+            done[:, step] = self._doing
+        return done
 
     def watch(self, states: np.ndarray) -> None:
         """``states [N, substeps, nq + nv]`` that the robots went through since."""
@@ -100,6 +116,7 @@ class Channel:
         """What holds for all episodes that run now; buffers grow to the longest delay there is."""
         longest = self.of["action_delay"] + self.of["action_jitter"]
         self._delayed, self._lossy = bool(longest.any()), bool(self.of["dropout"].any())
+        self._lagging = bool(self._keep.any())
         self._late = self._steps(self.of["observation_delay"])
         self._noisy, self._biased = bool(self.of["noise"].any()), bool(self.of["bias"].any())
         more = self._task.substeps + int(self._steps(longest).max()) - self._ahead.shape[1]

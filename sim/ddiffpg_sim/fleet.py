@@ -49,7 +49,7 @@ class Fleet:
             if deviation.signals.push > 0.0 and not isinstance(self._task, PlanarTask):
                 raise ValueError(f"push is {deviation.signals.push}: task '{self._task.spec.name}' has no base to push")
             self._write(row, deviation.dynamics)
-        self.channel.begin(rows, [d.signals for d in deviations], rng)
+        self.channel.begin(rows, deviations, rng)
 
     def disturb(self, rng: np.random.Generator) -> None:
         """Before a control period: how long it will be, and who is pushed."""

@@ -112,11 +112,11 @@ def _task(args: argparse.Namespace, policy: Policy) -> Any:
 
 def _target(identified: Path | None) -> Any:
     """The nominal robot: the model's, or the identified one."""
+    from ddiffpg_sim.deviation_file import read_deviation
+
     from ..transfer_axes import Target
 
-    if identified is None:
-        return Target()
-    raise NotImplementedError
+    return Target() if identified is None else Target(read_deviation(existing_file(identified, "--identified")))
 
 
 def _drive(args: argparse.Namespace, policy: Policy, task: Any, target: Any) -> Transfer:
