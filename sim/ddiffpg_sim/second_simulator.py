@@ -59,7 +59,7 @@ def _computed_by(xml: str, simulator: Simulator) -> str:
     if simulator.cone:
         model.option.cone = CONES[simulator.cone]
     for geom in model.geoms:
-        geom.solref = _slower(*geom.solref, simulator.contact_time)
+        geom.solref = _slower(geom.solref[0], geom.solref[1], simulator.contact_time)
     model.compile()
     return model.to_xml()
 

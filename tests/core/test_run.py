@@ -354,7 +354,7 @@ def test_where_there_is_a_judge_it_says_which_policy_is_kept(tmp_path):
 
 
 def test_what_selects_is_one_of_two(tmp_path):
-    with pytest.raises(ConfigError, match="train.select is 'best': expected nominal or transfer"):
+    with pytest.raises(ConfigError, match=r"train\.select is 'best': expected nominal or transfer"):
         override(Config(), ["train.select=best"])
 
 
