@@ -30,6 +30,7 @@ COMMANDS = {
     "record": "record",
     "replay": "replay",
     "report": "report",
+    "identify": "identify",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);

@@ -77,6 +77,17 @@ class Shooting:
         """Numbers that are compared with each reading: nv of positions, then nv of velocities."""
         return 2 * self._nominal.nv
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Factors of dynamics that change nothing in this model, whatever moves."""
+        model, dofs = self._nominal, self._robot.dofs
+        there = {
+            "friction": (model.geom_condim > 1).any(),
+            "damping": model.dof_damping[dofs].any(),
+            "armature": model.dof_armature[dofs].any(),
+        }
+        return tuple(name for name, found in there.items() if not found)
+
     def typical_effort(self) -> float:
         """N or N m that it takes to change the robot's velocities as they were seen to change, by the model."""
         change = self.motion.qvel[self.starts + 1] - self.motion.qvel[self.starts]
