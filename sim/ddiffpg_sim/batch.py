@@ -162,8 +162,7 @@ class BatchedEnv:
         if self._fleet is None:
             self._control[:] = self.task.control(action, self._qpos)[:, None, :]
         else:
-            self._control[:] = self._fleet.channel.send(action, self._rng)
-            self._fleet.disturb(self._rng)
+            self._control[:] = self._fleet.send(action, self._rng)
         self._rollout.rollout(
             self._models,
             self._data,
@@ -179,14 +178,15 @@ class BatchedEnv:
 
     def _begin(self, obs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Begin a new episode in the rows ``[N]`` (bool); returns ``obs [N, O]`` with what is seen first of each."""
+        count = int(rows.sum())
         self._state[rows] = 0.0
-        self._qpos[rows], self._qvel[rows] = self.task.start(self._rng, int(rows.sum()))
+        self._qpos[rows], self._qvel[rows] = self.task.start(self._rng, count)
         self._steps[rows] = 0
         if self._fleet is None or self._deviate is None:
             return self._observe()
-        self._fleet.begin(rows, self._deviate(self._rng, int(rows.sum())), self._rng)
-        obs = obs.copy()
-        obs[rows] = self._fleet.channel.first(rows, self._rng)
+        obs, begun = obs.copy(), np.flatnonzero(rows)
+        self._fleet.begin(begun, self._deviate(self._rng, count), self._rng)
+        obs[begun] = self._fleet.channel.first(begun, self._rng)
         return obs
 
     def _observe(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What lies between N robots and their controllers: commands on their way, motors that lag, states seen late, noise."""
+"""What lies between N robots and their controllers: commands on their way, states seen late, noise, what is lost."""
 
 from __future__ import annotations
 
@@ -8,94 +8,81 @@ from typing import Any
 
 import numpy as np
 
-from .signals import Deviation, Signals
+from .signals import Signals
 from .task import Task
 
 _NAMES = tuple(f.name for f in fields(Signals))
-_SAVED = ("_ahead", "_keep", "_doing", "_past", "_bias", "_shown")
+_SAVED = ("_table", "_ahead", "_past", "_bias", "_shown")
 
 
 class Channel:
     """Of the robots of ``task`` in the states ``qpos [N, nq]``, ``qvel [N, nv]``, which others step in place.
 
-    Delays are counted in physics steps. What of it no running episode has costs nothing.
+    ``of`` has every robot's signals by name, ``[N]`` each, ``most`` the largest of them: what no running episode has
+    costs nothing. Delays are counted in physics steps.
     """
 
     def __init__(self, task: Task, qpos: np.ndarray, qvel: np.ndarray, inputs: int) -> None:
         self._task, self._qpos, self._qvel = task, qpos, qvel
-        self._step = 1.0 / (task.spec.rate_hz * task.substeps)
-        self._idle = np.clip(0.0, task.spec.action.low, task.spec.action.high)
-        self._scale = np.array([f.scale for f in task.spec.observation], np.float32)
         count = len(qpos)
-        self.of = {name: np.zeros(count) for name in _NAMES}
+        self._idle = np.tile(np.clip(0.0, task.spec.action.low, task.spec.action.high), (count, 1))
+        self._scale = np.array([f.scale for f in task.spec.observation], np.float32)
+        self._rows, self._rate = np.arange(count), task.spec.rate_hz * task.substeps  # Hz, of the physics
+        self._table = np.zeros((count, len(_NAMES)))
         self._ahead = np.zeros((count, task.substeps, inputs))  # inputs of the physics steps to come
-        self._keep = np.zeros(count)  # which part of what a motor does stays over a physics step
-        self._doing = np.zeros((count, inputs))
         self._past = np.zeros((count, 1, qpos.shape[1] + qvel.shape[1]))  # states, the newest last
         self._bias = np.zeros((count, task.spec.obs_dim), np.float32)
         self._shown = np.zeros((count, task.spec.obs_dim), np.float32)  # the last observation that arrived
         self._prepare()
 
-    def begin(self, rows: np.ndarray, deviations: Sequence[Deviation], rng: np.random.Generator) -> None:
-        """New episodes in the ``rows [N]`` (bool): before them the robots stood still and nothing was commanded."""
-        signals = [deviation.signals for deviation in deviations]
-        values = np.array([tuple(vars(s).values()) for s in signals])
-        self._keep[rows] = [deviation.simulator.keep(self._step) for deviation in deviations]
-        for name, column in zip(_NAMES, values.T):
-            self.of[name][rows] = column
+    def begin(self, rows: np.ndarray, signals: Sequence[Signals], rng: np.random.Generator) -> None:
+        """New episodes in ``rows [n]`` (indices): before them the robots stood still and nothing was commanded."""
+        unwatched = not self._latest
+        self._table[rows] = [tuple(vars(s).values()) for s in signals]
         self._prepare()
-        most = self.of["bias"][rows, None] * self._scale
-        self._bias[rows] = most * rng.uniform(-1.0, 1.0, most.shape)
-        idle = np.tile(self._idle, (len(signals), 1))
-        self._doing[rows] = self._task.control(idle, self._qpos[rows])
-        self._ahead[rows] = self._doing[rows][:, None]
-        self._past[rows] = np.concatenate([self._qpos[rows], self._qvel[rows]], axis=1)[:, None]
+        if self.most["bias"]:
+            most = self.of["bias"][rows, None] * self._scale
+            self._bias[rows] = most * (2.0 * rng.random(most.shape) - 1.0)
+        if self._longest:
+            self._ahead[rows] = self._task.control(self._idle[rows], self._qpos[rows])[:, None]
+        if self._latest:
+            begun = slice(None) if unwatched else rows
+            self._past[begun] = np.concatenate([self._qpos[begun], self._qvel[begun]], axis=1)[:, None]
 
-    def send(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def send(self, action: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """Command ``action [N, A]``; returns what reaches the motors in this period, ``[N, substeps or 1, nu]``.
 
-        Of commands that overtake one another the newest that has arrived counts.
+        ``chance [N]`` (0 to 1) is where in its jitter each command is. Of commands that overtake one another the
+        newest that has arrived counts.
         """
-        control = self._task.control(action, self._measured()[0])
-        if not self._delayed:
-            return self._follow(control[:, None])
-        late = self.of["action_delay"] + self.of["action_jitter"] * rng.random(len(control))
-        arrived = np.arange(self._ahead.shape[1]) >= self._steps(late)[:, None]
-        ahead = np.where(arrived[..., None], control[:, None], self._ahead)
-        period = self._task.substeps
-        self._ahead = np.concatenate([ahead[:, period:], np.repeat(ahead[:, -1:], period, axis=1)], axis=1)
-        return self._follow(ahead[:, :period])
-
-    def _follow(self, inputs: np.ndarray) -> np.ndarray:
-        """What motors do that are given ``inputs [N, substeps or 1, nu]``, step after step."""
-        if not self._lagging:
-            return inputs
-        done = np.empty((len(inputs), self._task.substeps, inputs.shape[2]))
-        for step in range(self._task.substeps):
-            wanted = inputs[:, min(step, inputs.shape[1] - 1)]
-            self._doing = wanted + self._keep[:, None] * (self._doing - wanted)
-            done[:, step] = self._doing
-        return done
+        control, period = self._task.control(action, self._measured()[0])[:, None], self._task.substeps
+        if not self._longest:
+            return control
+        delay = self._steps(self.of["action_delay"] + self.of["action_jitter"] * chance)
+        arrived = np.arange(self._ahead.shape[1]) >= delay[:, None]
+        ahead = np.where(arrived[:, :, None], control, self._ahead)
+        self._ahead[:, :-period], self._ahead[:, -period:] = ahead[:, period:], ahead[:, -1:]
+        return ahead[:, :period]
 
     def watch(self, states: np.ndarray) -> None:
         """``states [N, substeps, nq + nv]`` that the robots went through since."""
-        if self._late.any():
+        if self._latest:
             self._past = np.concatenate([self._past, states], axis=1)[:, -self._past.shape[1] :]
 
     def observe(self, rng: np.random.Generator) -> np.ndarray:
         """What the controllers see now: ``obs [N, O]``."""
         obs = self._distort(self._task.observe(*self._measured()), slice(None), rng)
-        if self._lossy:
+        if self.most["dropout"]:
             lost = rng.random(len(obs)) < self.of["dropout"]
             obs[lost] = self._shown[lost]
         self._shown = obs
         return obs.copy()
 
     def first(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The first observations ``[n, O]`` of the n episodes that began in ``rows [N]`` (bool): they all arrive."""
+        """The first observations ``[n, O]`` of the episodes that began in ``rows [n]``: they all arrive."""
         obs = self._task.observe(self._qpos[rows], self._qvel[rows])
-        self._shown[rows] = self._distort(obs, rows, rng)
-        return self._shown[rows]
+        self._shown[rows] = obs = self._distort(obs, rows, rng)
+        return obs
 
     @property
     def shown(self) -> np.ndarray:
@@ -103,43 +90,44 @@ class Channel:
         return self._shown.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        saved = {name.strip("_"): getattr(self, name).copy() for name in _SAVED}
-        return {"of": {name: values.copy() for name, values in self.of.items()}, **saved}
+        return {"signals": _NAMES, **{name.strip("_"): getattr(self, name).copy() for name in _SAVED}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.of = {name: np.array(state["of"][name]) for name in _NAMES}
+        """ValueError where it was saved by a version that knew other signals."""
+        if tuple(state["signals"]) != _NAMES:
+            raise ValueError(f"saved signals are {', '.join(state['signals'])}, expected {', '.join(_NAMES)}")
         for name in _SAVED:
             setattr(self, name, np.array(state[name.strip("_")]))
         self._prepare()
 
     def _prepare(self) -> None:
         """What holds for all episodes that run now; buffers grow to the longest delay there is."""
-        longest = self.of["action_delay"] + self.of["action_jitter"]
-        self._delayed, self._lossy = bool(longest.any()), bool(self.of["dropout"].any())
-        self._lagging = bool(self._keep.any())
-        self._late = self._steps(self.of["observation_delay"])
-        self._noisy, self._biased = bool(self.of["noise"].any()), bool(self.of["bias"].any())
-        more = self._task.substeps + int(self._steps(longest).max()) - self._ahead.shape[1]
+        self.of = dict(zip(_NAMES, self._table.T))
+        self.most = dict(zip(_NAMES, self._table.max(axis=0).tolist()))
+        self._longest = round((self.most["action_delay"] + self.most["action_jitter"]) * self._rate)
+        self._latest = round(self.most["observation_delay"] * self._rate)
+        if self._latest:
+            self._late = self._rows, -1 - self._steps(self.of["observation_delay"])
+        more = self._task.substeps + self._longest - self._ahead.shape[1]
         if more > 0:
             self._ahead = np.concatenate([self._ahead, np.repeat(self._ahead[:, -1:], more, axis=1)], axis=1)
-        more = 1 + int(self._late.max()) - self._past.shape[1]
+        more = 1 + self._latest - self._past.shape[1]
         if more > 0:
             self._past = np.concatenate([np.repeat(self._past[:, :1], more, axis=1), self._past], axis=1)
 
     def _steps(self, seconds: np.ndarray) -> np.ndarray:
-        return np.rint(seconds / self._step).astype(int)
+        return np.rint(seconds * self._rate).astype(int)
 
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         """The states that the controllers know of: ``[N, nq]``, ``[N, nv]``."""
-        if not self._late.any():
+        if not self._latest:
             return self._qpos, self._qvel
-        seen = self._past[np.arange(len(self._late)), -1 - self._late]
-        size = self._qpos.shape[1]
+        seen, size = self._past[self._late], self._qpos.shape[1]
         return seen[:, :size], seen[:, size:]
 
     def _distort(self, obs: np.ndarray, rows: np.ndarray | slice, rng: np.random.Generator) -> np.ndarray:
         """``obs [n, O]`` of ``rows`` as the sensors give it."""
-        if self._noisy:
-            spread = self.of["noise"][rows, None] * self._scale
-            obs = obs + (spread * rng.standard_normal(obs.shape)).astype(np.float32)
-        return obs + self._bias[rows] if self._biased else obs
+        if self.most["noise"]:
+            level = self.of["noise"][rows, None].astype(np.float32)
+            obs = obs + rng.standard_normal(obs.shape, np.float32) * level * self._scale
+        return obs + self._bias[rows] if self.most["bias"] else obs

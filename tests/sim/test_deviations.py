@@ -237,15 +237,47 @@ def test_what_is_lost_is_seen_as_it_was_before(task):
 
 
 def test_periods_are_longer_and_shorter_and_right_on_average(task):
-    env = BatchedEnv(task, 100, deviate=always(rate_jitter=0.2))
+    one, deviation = Deviation(), Deviation(signals=Signals(rate_jitter=0.2))
+    many = [Deviation(Dynamics(mass=1.0 + 0.001 * i), deviation.signals) for i in range(99)]
+    env = BatchedEnv(task, 100, deviate=lambda rng, count: [one, *many])
     env.reset(0)
     times = [np.zeros(100)]
     for action in held_actions(task, np.random.default_rng(0), 8, 100):
         env.step(action)
         times.append(env.state_dict()["physics"][:, 0])
-    periods = np.diff(times, axis=0) * task.spec.rate_hz
+    periods = np.diff(times, axis=0)[:, 1:] * task.spec.rate_hz
+    np.testing.assert_allclose(np.array(times)[:, 0], np.arange(9) / task.spec.rate_hz)
     assert 0.8 <= periods.min() < 0.82 and 1.18 < periods.max() <= 1.2
     assert periods.mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_robots_that_are_alike_share_a_model_and_are_told_apart_when_one_changes():
+    task = tasks.make("pointmaze-v1")
+    heavy, light = (Deviation(Dynamics(mass=mass)) for mass in (1.5, 0.7))
+    coming = [heavy, light, heavy, light, light, heavy]
+    env = BatchedEnv(task, 4, deviate=lambda rng, count: [coming.pop(0) for _ in range(count)])
+    masses = [model.body("robot").mass[0] for model in env._models]
+    assert masses == [1.5, 0.7, 1.5, 0.7] and len({id(model) for model in env._models}) == 2
+    step = env.step(np.zeros((4, 2)))
+    env.end(step, np.array([True, False, False, True]))
+    masses = [model.body("robot").mass[0] for model in env._models]
+    assert masses == [0.7, 0.7, 1.5, 1.5] and len({id(model) for model in env._models}) == 2
+
+
+def test_a_delay_that_comes_with_a_later_episode_leaves_the_others_alone():
+    task, late = tasks.make("panda-reach"), Deviation(signals=Signals(0.06, observation_delay=0.08))
+    coming = [Deviation()] * 3 + [late]
+    env, none = (
+        BatchedEnv(task, 3, deviate=lambda rng, count: [coming.pop(0) for _ in range(count)]),
+        BatchedEnv(task, 3),
+    )
+    last = np.array([False, False, True])
+    for index, action in enumerate(held_actions(task, np.random.default_rng(0), 12, 3)):
+        step, expected = env.step(action), none.step(action)
+        if index == 5:
+            step, expected = env.end(step, last), none.end(expected, last)
+        np.testing.assert_array_equal(step.obs[:2], expected.obs[:2])
+    assert (step.obs[2] != expected.obs[2]).any()
 
 
 @pytest.mark.parametrize("name", PLANAR)
@@ -254,7 +286,7 @@ def test_a_push_moves_the_base_so_often_and_so_hard(name):
     env, still = BatchedEnv(task, 100, deviate=always(push=0.5, push_every=0.4)), BatchedEnv(task, 100)
     env.reset(0), still.reset(0)
     idle = np.zeros((100, task.spec.action_dim))
-    env._fleet.disturb(env._rng)
+    env._fleet.send(idle, env._rng)
     kicks = np.linalg.norm(true_state(env)[1][:, :2], axis=1)
     np.testing.assert_allclose(kicks[kicks > 0], 0.5)
     assert 0.12 < (kicks > 0).mean() < 0.4  # a quarter: one period of 0.1 s in 0.4 s
