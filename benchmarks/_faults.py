@@ -208,7 +208,8 @@ FAULTS = (
           test="tests/robot/test_known_states.py::test_in_a_state_that_it_does_not_know_the_policy_does_not_drive"),
     Fault("outside of the margins", "states that come later, or commands that come at another rate, than the policy "
           "holds with", "the last second's, against the policy file (not in older files)", ("period", "window"),
-          "HOLD", "the policy holds", EMERGENCY, "by itself, once they are within; without `margins_hold` it only warns",
+          "HOLD", "the policy holds", EMERGENCY,
+          "by itself, once they are within; without `margins_hold` it only warns",
           parameters=(("margins_hold", True),),
           test="tests/robot/test_margins.py::test_or_holds_where_it_is_told_to"),
     Fault("slow inference", "a tick longer than a period", "each tick's time, in status and `/diagnostics`",

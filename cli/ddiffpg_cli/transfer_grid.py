@@ -42,8 +42,9 @@ class Trial:
 @dataclass(frozen=True)
 class Outcome:
     """How the episodes went that were asked for one ``mode`` (-1: none). ``success`` and ``adherence`` as in
-    ``ddiffpg eval``; ``seconds`` to the goal, None without a success; ``touched``: the part of the time at a wall, None
-    where the robot is none on a floor or is not seen where it is. ``failed``: paths of some that did not arrive."""
+    ``ddiffpg eval``, ``seconds`` to the goal; the latter two are None without a success. ``touched``: the part of the
+    time at a wall, None where the robot is none on a floor or is not seen where it is. ``failed``: paths of some that
+    did not arrive."""
 
     mode: int
     success: float
@@ -154,7 +155,7 @@ def outcome_of(drives: Drives, mode: int, task: Task, walls: bool) -> Outcome:
     return Outcome(
         mode=mode,
         success=result.success,
-        adherence=None if mode == UNCONDITIONED else result.adherence,
+        adherence=None if mode == UNCONDITIONED or not result.success else result.adherence,
         seconds=None if result.mean_steps is None else result.mean_steps / task.spec.rate_hz,
         touched=touched(paths, task) if walls else None,
         failed=tuple(_thin(path) for path in failed),
@@ -175,12 +176,12 @@ def run_all(wanted: Sequence[Trial], transfer: Transfer, bench: Bench,
             keep: Callable[[Transfer], None], show: Callable[[int, str], None]) -> Transfer:
     """``transfer`` and what it lacks of the ``wanted`` trials; ``keep`` is called after each that was driven."""
     cells = {cell.trial: cell for cell in transfer.cells}
-    for done, trial in enumerate(wanted):
-        show(done, f"{trial.axis} {'' if trial.value is None else trial.value}".strip())
-        if trial not in cells:
-            cells[trial] = bench.run(trial)
-            transfer = Transfer(transfer.head, tuple(sorted(cells.values(), key=lambda cell: _place(cell.trial))))
-            keep(transfer)
+    todo = [trial for trial in wanted if trial not in cells]
+    for i, trial in enumerate(todo):
+        show(len(wanted) - len(todo) + i, f"{trial.axis} {'' if trial.value is None else trial.value}".strip())
+        cells[trial] = bench.run(trial)
+        transfer = Transfer(transfer.head, tuple(sorted(cells.values(), key=lambda cell: _place(cell.trial))))
+        keep(transfer)
     return transfer
 
 
