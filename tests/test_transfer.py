@@ -41,7 +41,7 @@ def transfer(out: Path, *flags: str, policy: Path = POLICY) -> int:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small test with margins, in a directory of its own."""
     out = tmp_path_factory.mktemp("transfer")
-    flags = ("--axes", "delay,rate,noise,simulator", "--seeds", "0", "1", "--margins", str(out / "wide.onnx"))
+    flags = ("--axes", "delay,rate,noise,simulator", "--seeds", "1", "--margins", str(out / "wide.onnx"))
     assert transfer(out, *flags) == 0
     return out
 
@@ -61,7 +61,7 @@ def test_every_cell_has_every_mode_and_the_nominal_robot_is_there(done: Path) ->
     values = {(cell["axis"], cell["value"]) for cell in raw["cells"]}
     delays = {(("delay", value)) for value in AXES["delay"].few if value}
     assert {(NOMINAL, None), ("rate", 0.5), ("simulator", "all of it")} | delays <= values
-    assert len(raw["cells"]) == 2 * len(values)
+    assert len(raw["cells"]) == len(values)
     for cell in raw["cells"]:
         assert [o["mode"] for o in cell["outcomes"]] == [-1, 0, 1]
     slow = [c["outcomes"][1]["seconds"] for c in raw["cells"] if c["axis"] == "delay" and c["value"] == 0.2]
@@ -75,7 +75,7 @@ def test_what_is_there_is_not_driven_again_and_what_is_not_comes_out_the_same(ag
     left_out = raw["cells"].pop(1)
     raw["cells"][0]["outcomes"][0]["success"] = 0.125  # nothing that two episodes can give
     file.write_text(json.dumps(raw))
-    assert transfer(again, "--axes", "delay", "--seeds", "0", "1") == 0
+    assert transfer(again, "--axes", "delay", "--seeds", "1") == 0
     cells = json.loads(file.read_text())["cells"]
     assert cells[0]["outcomes"][0]["success"] == 0.125 and left_out in cells
     assert len(cells) == len(raw["cells"]) + 1  # axes that were not asked for now stay
@@ -101,7 +101,7 @@ def test_margins_go_into_a_new_file_with_its_report(done: Path, capsys: pytest.C
     obs = np.array([0.1, -0.2, 0.3, 0.0], np.float32)
     np.testing.assert_array_equal(policy.act(obs), before.act(obs))
     said = json.loads((done / "wide.json").read_text())
-    assert said["margins"]["seeds"] == [0, 1] and said["student"] and said["file"] == "wide.onnx"
+    assert said["margins"]["seeds"] == [1] and said["student"] and said["file"] == "wide.onnx"
     assert main(["inspect", str(done / "wide.onnx")]) == 0
     assert f"up to {margins.delay:g} s of delay, from" in capsys.readouterr().out
 
