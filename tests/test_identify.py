@@ -201,4 +201,4 @@ def test_commands_that_are_not_the_task_s(tmp_path, capsys):
 
 def test_another_robot_than_the_task_s(capsys):
     assert "has no messages of /joint_states" in said(capsys, task="antmaze-v1")
-    assert "no task 'pointmaze'" in said(capsys, task="pointmaze")
+    assert "'pointmaze': no such task (known: antmaze-v1" in said(capsys, task="pointmaze")
