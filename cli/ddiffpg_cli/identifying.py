@@ -29,6 +29,7 @@ ROUGH = 0.1  # the same, while the parameters are far off
 ROUNDS, TOLERANCE = 2, 1e-4
 KINK = 3.0  # standard deviations of an error from which on it counts less than its square
 STEP, STEPS = 0.02, {DELAY: 0.1, DRY: 0.01}  # for finite differences
+INSIDE, EDGE = 0.1, 1e-4  # how far from its bounds a parameter sets out, since it hardly moves there, and stays
 JUMPS = (-0.3, 0.3)  # how far is looked for a better place, parameter by parameter
 LEVERS, TRIED = ("strength", "mass"), (0.6, 1.0, 1.6)
 HOLD_FIRST = ("strength", "armature", "damping", DRY, "friction", "mass", DELAY)
@@ -169,7 +170,8 @@ class _Problem:
 
     def fit(self, names: Sequence[str], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the errors are least, and the standard deviation of each channel there, ``[2 nv]``."""
-        sigma = ROUGH * self.size
+        low, high = self._bounds(names)
+        sigma, x = ROUGH * self.size, np.clip(x, low + INSIDE, high - INSIDE)
         for _ in range(ROUNDS):
             x = self._descend(names, x, sigma)
             better = self._jump(names, x, sigma)
@@ -181,7 +183,7 @@ class _Problem:
         low, high = self._bounds(names)
         found = least_squares(
             lambda x: self.residuals(names, x, sigma).ravel(),
-            np.clip(x, low + 1e-6, high - 1e-6),
+            np.clip(x, low + EDGE, high - EDGE),
             lambda x: self.jacobian(names, x, sigma).reshape(-1, len(x)),
             bounds=(low, high),
             loss="soft_l1",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import add_json, positive
 from ..errors import FAILED, OK, BadInput
 from ..output import check_json_target, table, text_out, write_json
+from .train import check_task
 
 if TYPE_CHECKING:
     from ddiffpg_cli.identifying import Identified
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     for flag, path in (("--out", args.out), ("--plot", args.plot)):
         _check_target(flag, path)
+    check_task(args.task)
     wanted, given = _wanted(args.parameters), dict(_given(text) for text in args.given)
     _check_given(wanted, given)
     from ddiffpg_cli.identifying import identify
