@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,7 +101,10 @@ def _unpack(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A trained policy outside of training: networks, modes, where it came from, what it achieved."""
+    """A trained policy outside of training: networks, modes, where it came from, what it achieved.
+
+    ``randomise`` is the description of what varied from episode to episode, in plain values; empty: nothing.
+    """
 
     task: str
     seed: int
@@ -112,6 +115,7 @@ class SavedPolicy:
     actor: Actor
     modes: tuple[Mode, ...]
     report: dict[str, Any]
+    randomise: dict[str, Any] = field(default_factory=dict)
 
     def embeddings(self) -> dict[int, np.ndarray]:
         """Mode id -> embedding; -1, unconditioned, is all zeros."""
@@ -125,6 +129,7 @@ def save_policy(path: Path, policy: SavedPolicy) -> None:
         "task": policy.task, "seed": policy.seed, "transitions": policy.transitions, "commit": policy.commit,
         "config": to_dict(policy.config), "features": dict(policy.features.state_dict()),
         "actor": dict(policy.actor.state_dict()), "modes": [m.to_dict() for m in policy.modes], "report": policy.report,
+        "randomise": policy.randomise,
     })
 
 
@@ -149,4 +154,4 @@ def _policy(raw: dict[str, Any], spec: TaskSpec, where: str) -> SavedPolicy:
     actor.load_state_dict(raw["actor"])
     modes = tuple(Mode.from_dict(m) for m in raw["modes"])
     return SavedPolicy(raw["task"], raw["seed"], raw["transitions"], raw["commit"], config, features.eval(),
-                       actor.eval(), modes, raw["report"])
+                       actor.eval(), modes, raw["report"], raw.get("randomise", {}))

@@ -161,10 +161,11 @@ class Run:
 
     # ---- looking ----------------------------------------------------------------------------------
 
-    def log(self, iteration: int, agent: Learner, losses: dict[str, torch.Tensor], stages: Stages) -> None:
-        """One line of metrics.csv and TensorBoard."""
+    def log(self, iteration: int, agent: Learner, losses: dict[str, torch.Tensor], stages: Stages,
+            world: Mapping[str, float] = MappingProxyType({})) -> None:
+        """One line of metrics.csv and TensorBoard. ``world`` is what the environment says of itself."""
         row: dict[str, float] = {"seconds": self.seconds, "transitions": agent.transitions, "updates": agent.updates}
-        row |= agent.measures() | {f"loss/{k}": float(v) for k, v in losses.items()}
+        row |= agent.measures() | dict(world) | {f"loss/{k}": float(v) for k, v in losses.items()}
         row |= {f"seconds/{k}": v for k, v in stages.seconds.items()}
         self._write(iteration, row | {f"{k}/seconds": v for k, v in stages.last.items() if k == "cluster"})
 
@@ -186,7 +187,7 @@ class Run:
 
     def _policy(self, agent: Learner) -> SavedPolicy:
         return SavedPolicy(self.task, self.seed, agent.transitions, self.commit, self.config, agent.features,
-                           agent.slow_actor, agent.modes, {})
+                           agent.slow_actor, agent.modes, {}, dict(self.began_with.get("randomise", {})))
 
     def finish(self, agent: Learner, evaluator: Evaluator) -> Report:
         """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json.

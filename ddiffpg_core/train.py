@@ -38,7 +38,7 @@ def train(env: VecEnv, agent: Learner, evaluator: Evaluator, run: Run, config: T
                 learned = [(agent.update(), agent.batch) for _ in range(config.updates_per_iteration)]
                 run.check_losses(iteration, learned)
             if iteration % config.log_every == 0:
-                run.log(iteration, agent, learned[-1][0], stages)
+                run.log(iteration, agent, learned[-1][0], stages, env.measures())
             if iteration % config.eval_every == 0 or iteration == config.iterations:
                 with stages("evaluate"):
                     run.evaluate(iteration, agent, evaluator)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import BAD_INPUT, BadInput
+
+if TYPE_CHECKING:
+    from ddiffpg_sim.variation import Variation
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +34,28 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_episodes(parser: argparse.ArgumentParser, default: int | None, what: str) -> None:
     shown = "the run's own setting" if default is None else str(default)
     parser.add_argument("--episodes", type=positive, default=default, metavar="N", help=f"{what} (default {shown})")
+
+
+def add_randomise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--randomise", nargs="?", const="", metavar="FILE.yaml",
+        help="let robot, delays and noise differ from episode to episode, as FILE says (default: the task's own)",
+    )  # fmt: skip
+
+
+def variation(file: str | None, task: str) -> Variation | None:
+    """What ``--randomise`` asks for: the description in ``file``, that of ``task`` where it is empty, None without."""
+    if file is None:
+        return None
+    from ddiffpg_sim import tasks
+    from ddiffpg_sim.variation import Variation
+
+    if not file:
+        return Variation.of_task(task)
+    path = existing_file(Path(file), "--randomise")
+    found = Variation.load(path)
+    found.check(tasks.make(task), str(path))
+    return found
 
 
 def positive(text: str) -> int:

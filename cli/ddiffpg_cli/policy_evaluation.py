@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from ddiffpg.contract import Contract
@@ -9,19 +11,19 @@ from ddiffpg.policy import Policy
 from ddiffpg_core.evaluate import KnownMode, Report, evaluate
 from ddiffpg_core.paths import resample
 from ddiffpg_export.file_act import file_act
-from ddiffpg_sim.batch import BatchedEnv
+from ddiffpg_sim.randomised import environment
 from ddiffpg_sim.task import Task
+from ddiffpg_sim.variation import Variation
 
 NUM_ENVS = 64
 
 
-def evaluate_policy(policy: Policy, task: Task, episodes: int, seed: int) -> Report:
+def evaluate_policy(
+    policy: Policy, task: Task, episodes: int, seed: int, variation: Variation | None = None
+) -> Report:
     """``episodes`` a mode and unconditioned, with samples of the policy (not its most typical action)."""
-    env = BatchedEnv(task, NUM_ENVS)
-    try:
+    with closing(environment(task, NUM_ENVS, 1, variation)) as env:
         return evaluate(env, file_act(policy, seed), known_modes(policy.contract), episodes, seed)
-    finally:
-        env.close()
 
 
 def known_modes(contract: Contract) -> list[KnownMode]:

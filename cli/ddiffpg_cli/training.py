@@ -21,10 +21,13 @@ from ddiffpg_core.evaluate import Report
 from ddiffpg_core.method import make_agent
 from ddiffpg_core.pictures import draw_all
 from ddiffpg_core.run import Evaluator, Run, RunError
+from ddiffpg_core.spec import VecEnv
 from ddiffpg_core.train import train
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
+from ddiffpg_sim.randomised import environment
 from ddiffpg_sim.task import PlanarTask, Task
+from ddiffpg_sim.variation import Variation, first_difference
 
 from .beginning import Beginning, Loaded
 from .errors import BadInput, Failed
@@ -42,6 +45,7 @@ class Wanted:
     seed: int | None
     config: Config | None
     beginning: Beginning | None
+    variation: Variation | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def open_run(wanted: Wanted, default: Callable[[], Config], resume: bool) -> Ope
         config, beginning = wanted.config or default(), wanted.beginning or Beginning()
         _check_device(config)
         loaded = beginning.load(task, config)
-        run = Run.create(wanted.folder, wanted.task, wanted.seed or 0, config, commit(), beginning.plain())
+        began_with = beginning.plain() | ({"randomise": wanted.variation.plain()} if wanted.variation else {})
+        run = Run.create(wanted.folder, wanted.task, wanted.seed or 0, config, commit(), began_with)
         return Opened(run, loaded)
     except RunError as error:
         raise BadInput(str(error)) from error
@@ -78,6 +83,8 @@ def _there(wanted: Wanted) -> Run:
     run.check_same(wanted.task, run.seed if wanted.seed is None else wanted.seed, wanted.config or run.config)
     if wanted.beginning is not None:
         wanted.beginning.check_same(run)
+    if wanted.variation is not None:
+        _check_same_variation(run, wanted.variation)
     _check_device(run.config)
     return run
 
@@ -95,10 +102,11 @@ def train_run(opened: Opened, on_progress: Callable[[int, str], None], say: Call
     begun = run.iteration
     with ExitStack() as stack:
         stack.enter_context(naming_what_fills_memory(config))
-        env = stack.enter_context(closing(BatchedEnv(task, config.train.num_envs, config.train.sim_threads)))
-        evaluation_env = stack.enter_context(closing(BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads)))
+        threads, variation = config.train.sim_threads, variation_of(run)
+        env = stack.enter_context(closing(environment(task, config.train.num_envs, threads, variation, training=True)))
+        evaluation_env = stack.enter_context(closing(environment(task, EVALUATION_ENVS, threads, variation)))
         if config.train.select == TRANSFER:
-            judges = BatchedEnv(task, EVALUATION_ENVS, config.train.sim_threads, deviate=different_robots)
+            judges = BatchedEnv(task, EVALUATION_ENVS, threads, deviate=different_robots)
             run.judge = evaluator(stack.enter_context(closing(judges)))
         agent = make_agent(task.spec, config, run.seed)
         for note in opened.loaded.give(agent):
@@ -113,19 +121,39 @@ def train_run(opened: Opened, on_progress: Callable[[int, str], None], say: Call
     return report
 
 
-def evaluate_run(folder: Path, episodes: int, seed: int) -> Report:
-    """The best policy of the run in ``folder``, mode by mode. Raises BadInput where there is none."""
+def variation_of(run: Run) -> Variation | None:
+    """What varies from episode to episode of ``run``; None: nothing."""
+    raw = run.began_with.get("randomise")
+    return None if raw is None else Variation.from_plain(raw, str(run.folder / "run.json"))
+
+
+def _check_same_variation(run: Run, variation: Variation) -> None:
+    """RunError where something else varied when ``run`` began, naming the first difference."""
+    before = run.began_with.get("randomise")
+    difference = ("", "none", "some") if before is None else first_difference(before, variation.plain())
+    if difference is not None:
+        field, old, new = difference
+        raise RunError(f"{run.folder}: --randomise {field} was {old} when the run began and is {new} now; "
+                       "resume with the same or start a new run")
+
+
+def evaluate_run(folder: Path, episodes: int, seed: int,
+                 vary: Callable[[str], Variation | None] = lambda task: None) -> Report:
+    """The best policy of the run in ``folder``, mode by mode. Raises BadInput where there is none.
+
+    ``vary`` says what varies from episode to episode of a task.
+    """
     try:
         run = Run.open(folder)
         task = tasks.make(run.task)
         policy = checkpoint.load_policy(folder / "policy.pt", task.spec)
     except (RunError, CheckpointError) as error:
         raise BadInput(str(error)) from error
-    with closing(BatchedEnv(task, EVALUATION_ENVS)) as env:
+    with closing(environment(task, EVALUATION_ENVS, 1, vary(run.task))) as env:
         return evaluate_policy(env, policy, episodes, seed)
 
 
-def evaluator(env: BatchedEnv) -> Evaluator:
+def evaluator(env: VecEnv) -> Evaluator:
     """Evaluates policies in ``env``, each time from a seed of its own that a resumed run has again.
 
     A fixed seed would choose the policy that suits these episodes best, and then measure it on them.

@@ -99,6 +99,7 @@ def make_contract(
         modes=tuple(_describe_mode(m, of_mode.get(m.id, NOT_MEASURED), world) for m in subject.modes),
         training=wire.Training(policy.commit, policy.seed, policy.transitions, _settings(subject, objections)),
         joint_limits=tuple(wire.JointLimits(j.joint, j.low, j.high) for j in spec.action.joint_limits),
+        randomisation={"seed": policy.seed, **policy.randomise} if policy.randomise else {},
     )
 
 

@@ -126,6 +126,10 @@ class BatchedEnv:
         self._fleet.load_state_dict(state["fleet"])
         return self._fleet.channel.shown
 
+    def measures(self) -> dict[str, float]:
+        """Nothing: its episodes are all of a kind."""
+        return {}
+
     def close(self) -> None:
         """End the threads; the environment cannot step any more."""
         self._rollout.close()

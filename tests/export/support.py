@@ -78,6 +78,9 @@ class RoofEnv:
         self._rng.bit_generator.state = state["rng"]
         return self._at.copy()
 
+    def measures(self) -> dict[str, float]:
+        return {}
+
     def close(self) -> None:
         pass
 

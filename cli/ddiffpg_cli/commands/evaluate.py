@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import add_episodes, add_json, add_seed
+from ..arguments import add_episodes, add_json, add_randomise, add_seed, variation
 from ..errors import OK, BadInput
 from ..output import check_json_target, share, table, text_out, write_json
 
@@ -20,6 +20,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", type=Path, metavar="RUN_OR_POLICY", help="a run directory or a .onnx file")
     add_episodes(parser, 100, "episodes a mode")
     add_seed(parser)
+    add_randomise(parser)
     add_json(parser)
 
 
@@ -40,13 +41,14 @@ def _evaluate_policy(args: argparse.Namespace) -> Report:
     from .run import find_task
 
     policy = Policy.load(args.what)
-    return evaluate_policy(policy, find_task(policy.contract.task, args.what), args.episodes, args.seed)
+    task = find_task(policy.contract.task, args.what)
+    return evaluate_policy(policy, task, args.episodes, args.seed, variation(args.randomise, task.spec.name))
 
 
 def _evaluate_run(args: argparse.Namespace) -> Report:
     from ..training import evaluate_run
 
-    return evaluate_run(args.what, args.episodes, args.seed)
+    return evaluate_run(args.what, args.episodes, args.seed, lambda task: variation(args.randomise, task))
 
 
 def describe(report: Report) -> str:

@@ -44,6 +44,7 @@ def _facts(contract: Any) -> str:
         ("way", f"{', '.join(contract.path)}; off it at {contract.path_tolerance:g} m"),
         ("denoising steps", f"{contract.denoising_steps}, {contract.noise_dim} numbers of noise"),
         ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
+        ("randomised", _randomised(contract.randomisation)),
         ("known states", "not recorded" if known is None else f"{len(known.centers)}, within {known.usual:.3g} of one"),
         ("margins", margins_text(contract)),
         ("contract", f"version {contract.version}"),
@@ -59,6 +60,19 @@ def margins_text(contract: Any) -> str:
     noise = ", ".join(f"{f.name} {n:.2g} {f.unit}" for f, n in zip(contract.observation, m.noise))
     return (f"every mode's success at least {m.success:g} up to {m.delay:g} s of delay, "
             f"from {m.rate_low:g} to {m.rate_high:g} Hz, noise up to {noise}")
+
+
+def _randomised(randomisation: dict[str, Any]) -> str:
+    """What varied in training, each with its range and unit."""
+    ranges = {name: value for part in ("dynamics", "signals") for name, value in randomisation.get(part, {}).items()}
+    shown = [f"{name} {_range(value)}" for name, value in ranges.items()]
+    return f"{', '.join(shown)} (seed {randomisation.get('seed')})" if shown else "nothing"
+
+
+def _range(value: dict[str, Any]) -> str:
+    low, high = (value["normal"]["low"], value["normal"]["high"]) if "normal" in value else next(
+        ends for kind, ends in value.items() if kind != "unit")  # fmt: skip
+    return f"{low:g} to {high:g} {value['unit']}"
 
 
 def _observation(contract: Any) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import add_json, existing_file, not_negative
+from ..arguments import add_json, add_randomise, existing_file, not_negative, variation
 from ..errors import OK, BadInput
 from ..output import Progress, check_json_target, text_out, write_json
 from .evaluate import describe
@@ -50,6 +50,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
         "--from", type=Path, dest="origin", metavar="RUN",
         help="begin with what another run (its directory) has come to: networks, memory, modes, and its settings",
     )  # fmt: skip
+    add_randomise(parser)
     parser.add_argument(
         "--select", choices=("nominal", "transfer"),
         help="by what the best policy is kept: how it does in the task's own model, or on robots that are heavier, "
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
     asked = args.origin is not None or args.demos
     beginning = Beginning.given(args.origin, args.demos, args.demos_who) if asked else None
-    opened = open_run(Wanted(args.task, args.out, args.seed, given, beginning), lambda: settings(args), args.resume)
+    wanted = Wanted(args.task, args.out, args.seed, given, beginning, variation(args.randomise, args.task))
+    opened = open_run(wanted, lambda: settings(args), args.resume)
     for note in (*notes(opened.run.config), *opened.loaded.notes):
         _say(note)
     report = _train(opened)

@@ -147,7 +147,8 @@ class Contract:
     """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
 
     ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
-    ``known_states`` and ``margins`` are None where nobody has recorded them.
+    ``known_states`` and ``margins`` are None where nobody has recorded them. ``randomisation`` says what varied from
+    episode to episode in training, in which range and unit, and the seed that drew it; empty: nothing did.
     """
 
     version: int
@@ -167,6 +168,7 @@ class Contract:
     training: Training
     joint_limits: tuple[JointLimits, ...] = ()
     known_states: KnownStates | None = None
+    randomisation: dict[str, Any] = dataclasses.field(default_factory=dict)
     margins: Margins | None = None
 
     @property
@@ -183,8 +185,8 @@ class Contract:
     def to_json(self) -> str:
         """JSON at full precision; refuses what is not finite."""
         plain = dataclasses.asdict(self)
-        for name in ("known_states", "margins"):
-            if plain[name] is None:  # a reader that does not know the field then reads the file
+        for name in ("known_states", "margins", "randomisation"):
+            if not plain[name]:  # a reader that does not know the field then reads the file
                 del plain[name]
         return json.dumps(plain, allow_nan=False)
 
@@ -245,7 +247,7 @@ def _build_dataclass(kind: Any, raw: Any, where: str) -> Any:
     for field in dataclasses.fields(kind):
         if field.name in raw:
             values[field.name] = _build(types[field.name], raw[field.name], prefix + field.name)
-        elif field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ContractError(prefix + field.name, None, "to be there")
     return kind(**values)
 
