@@ -1,4 +1,4 @@
-"""From one simulator to another over ROS 2: a policy file with the real controller node, and a robot that is another.
+"""From one simulator to another: a policy file with the controller over ROS 2, and a robot that is not as its model.
 
     python benchmarks/sim_to_sim.py [--policies NAME ...] [--episodes N] [--seed N] [--json FILE|-]
 

@@ -123,6 +123,17 @@ def least(cells: Iterable[dict[str, Any]]) -> str:
     return f"{min(sum(shares) / len(shares) for shares in by_mode.values()):.2f}"
 
 
+def both_ways() -> str:
+    """Success directly and over ROS."""
+    rows = []
+    for file in sorted(RESULTS.glob("sim_to_sim_*.json")):
+        for policy, robots in json.loads(file.read_text(encoding="utf-8"))["policies"].items():
+            rows += [row(f"`{policy}`", robot, f"{found['episodes_a_mode']} × {len(found['direct']['modes'])}",
+                         *(f"{found[way]['success']:.3f}" for way in ("direct", "over_ros")), f"{found['gap']:.3f}")
+                     for robot, found in robots.items()]  # fmt: skip
+    return head("policy", "robot", "episodes × modes", "directly", "over ROS", "gap") + "".join(rows)
+
+
 def recorded(name: str) -> dict[str, Any] | None:
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -154,6 +165,7 @@ def tables() -> dict[str, str]:
         "latency": latency(),
         "control loop": loops(),
         "transfers": transfers(),
+        "sim to sim": both_ways(),
     }
 
 
