@@ -69,8 +69,8 @@ class Curve:
 
     @property
     def lowest(self) -> Point:
-        """The point at which the worst mode is worst."""
-        return min(self.points, key=lambda point: point.least)
+        """The changed robot on which the worst mode is worst."""
+        return min((point for point in self.points if not point.nominal), key=lambda point: point.least)
 
     def holding(self, least: float) -> tuple[Point, ...]:
         """The points around the nominal one, without a gap, at which every mode's success is at least so much."""
