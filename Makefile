@@ -47,7 +47,7 @@ test:
 ifeq ($(strip $(ARGS)),)
 	@echo "== $(BIN)/python -m pytest, what needs no ROS in $(TEST_JOBS) processes"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --ignore tests/ros; first=$$?; \
-		$(BIN)/python -m pytest tests/ros && exit $$first
+		$(BIN)/python -m pytest tests/ros --reruns 1 --only-rerun NotSeen && exit $$first
 else
 	@echo "== $(BIN)/python -m pytest $(ARGS)"
 	@$(BIN)/python -m pytest $(ARGS)

@@ -134,7 +134,7 @@ class PlainUpdate:
             keep = actor.keep[step[g]][:, None]
             noisy = keep.sqrt() * action + (1 - keep).sqrt() * noise[g]
             guess = actor.net(torch.cat([batch.x[g], noisy, embedding, actor.time[step[g]]], -1))
-            loss = nn.functional.mse_loss(guess, noise[g]) / len(better)
+            loss = ((guess - noise[g]) ** 2 * batch.taught[g][:, None]).mean() / len(better)
             loss.backward()
             total += loss.detach()
         self.actor_optimizer.step()

@@ -64,6 +64,18 @@ class DDiffPG(Learner):
 
     # ---- collecting -------------------------------------------------------------------------------
 
+    @torch.no_grad()
+    def _propose(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """The actor's own; for a mode and the finder, of a few of these the one that its critic holds for the best."""
+        every = [self.actor.sample(x, embedding, self.noise) for _ in range(self.config.explore.candidates)]
+        if len(every) == 1:
+            return every[0]
+        asked = torch.as_tensor(self._embeddings()[FIND:], device=self.device)  # [G, E]
+        whose = (embedding == asked[:, None]).all(-1)  # [G, N]
+        x, action = (part.expand(len(asked), *part.shape).contiguous() for part in (x, torch.stack(every, 1)))
+        best, _ = self.critic.target.at(x, FIND).best(action)
+        return torch.where(whose.any(0)[:, None], best[whose.int().argmax(0), torch.arange(x.shape[1])], every[0])
+
     def observe(self, action: np.ndarray, step: Step) -> None:
         """As every method; ConfigError where a reward lies outside the critics' atoms."""
         if step.reward.min() < 0.0 or step.reward.max() > self.config.critic.value_max:
@@ -258,7 +270,7 @@ class DDiffPG(Learner):
         drop = torch.rand(batch.own.shape, generator=self.noise, device=self.device) < 0.5
         drop &= batch.own & (batch.kind[:, None] == MODE)
         embedding = batch.embedding * ~drop[..., None]
-        loss = self.actor.loss(batch.x, embedding, better, self.noise)
+        loss = self.actor.loss(batch.x, embedding, better, self.noise, batch.taught)
         self.actor_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.actor_optimizer.step()

@@ -26,7 +26,8 @@ class Batch:
 
     ``x_next`` is the state that the return bootstraps from. ``own`` marks rows whose improved action is kept for the
     next time: the first ``home`` of each group from ``strays`` on, and all of those before. The others lie off a
-    mode's way, or are no successes of the finder's; of these ``chosen`` marks those drawn for where they led.
+    mode's way, or are no successes of the finder's; of these ``chosen`` marks those drawn for where they led, and those
+    that led nowhere are not ``taught``: the actor does not learn from them.
     ``seen`` is the symmetry through which states and actions are seen (:class:`Symmetries`).
     ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
     """
@@ -42,6 +43,7 @@ class Batch:
     embedding: torch.Tensor
     own: torch.Tensor
     chosen: torch.Tensor
+    taught: torch.Tensor
     seen: torch.Tensor
     home: int
     strays: int
@@ -73,16 +75,16 @@ class Sampler:
         modes = [self._mode_slots(i, b, rng) for i in mode_ids]
         to_find = self.to_find()
         slots = np.stack([self._explore_slots(b, rng), self._find_slots(to_find, b, rng), *modes])
-        rows, chosen = self._that_led_on(self.replay.rows(slots, rng, EXPLORE), mode_ids, rng)
+        rows, *marks = self._that_led_on(self.replay.rows(slots, rng, EXPLORE), mode_ids, rng)
         slots = rows.slot.cpu().numpy()
         own = np.ones(slots.shape, bool)
         own[self._strays:, self._home(b):] = False
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
-        own_rows, led_on = (torch.as_tensor(rows, device=kind.device) for rows in (own, chosen))
+        own, chosen, taught = (torch.as_tensor(rows, device=kind.device) for rows in (own, *marks))
         returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
         seen = self.symmetries.draw(slots.shape, rng)
-        return self._batch(rows, kind, wide, (own_rows, led_on, seen), returns)
+        return self._batch(rows, kind, wide, (own, chosen, taught, seen), returns)
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
@@ -179,24 +181,28 @@ class Sampler:
         device = rows.slot.device
         return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
 
-    def _that_led_on(self, rows: Rows, mode_ids: np.ndarray, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
-        """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), and which."""
+    def _that_led_on(self, rows: Rows, mode_ids: np.ndarray,
+                     rng: np.random.Generator) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), which did, and
+        from which the actor learns."""
         chosen, b, config = np.zeros(rows.slot.shape, bool), rows.slot.shape[1], self.guide.config
+        taught = ~chosen
         anything = self._anything() if config.ahead and self.guide.worth else np.zeros(0, int)
         if not len(anything):
-            return rows, chosen
+            return rows, chosen, taught
         pool = led_on.draw(self.replay, self.guide, anything, rng)
         slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
         first, second = self._home(b), self._others_from(b)
         for g, who in enumerate((EXPLORER, FINDER, *mode_ids.tolist())):
             if who in self.guide.worth:
                 columns = (self._led(b), slice(first, b), slice(first, second))[min(g, FIRST_MODE)]
-                best = led_on.choose(pool, self.guide, who, len(range(*columns.indices(b))), rng)
-                slots[g, columns], time[g, columns], chosen[g, columns] = pool.slots[best], pool.time[best], True
+                best, led = led_on.choose(pool, self.guide, who, len(range(*columns.indices(b))), rng)
+                slots[g, columns], time[g, columns] = pool.slots[best], pool.time[best]
+                chosen[g, columns], taught[g, columns] = led, led
         device = rows.slot.device
-        return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen
+        return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen, taught
 
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: _Three,
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, ...],
                returns: _Three) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time, seen = self.replay, rows.slot, rows.time, marks[-1]

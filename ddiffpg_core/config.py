@@ -178,9 +178,13 @@ class ExploreConfig:
     until the robot moves: where a policy has come to stand nobody else shows how to get away. 0: never.
     ``give_up_after``: so many steps of the same, and the episode ends as if its time were up, but for evaluation: what
     would follow is more standing. 0: never.
+    ``candidates``: of so many of the actor's own actions who runs a mode or heads for a goal takes the one that its
+    critic holds for the best (Hansen-Estruch et al. 2023): so the actor is shown better than it knows. Evaluation takes
+    the actor's first.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
+    candidates: int = 1
     bonus: float = 1.0
     explorer_share: float = 0.5
     sigma_min: float = 0.05
@@ -193,6 +197,10 @@ class ExploreConfig:
     finder_share: float = 0.5
     switch_share: float = 0.5
     null_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ConfigError(f"explore.candidates is {self.candidates}: expected 1 or more")
 
 
 @dataclass(frozen=True)

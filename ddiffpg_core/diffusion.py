@@ -102,13 +102,14 @@ class DiffusionActor(nn.Module):
         return of_clean, of_state, math.sqrt((1 - before) / (1 - keep) * beta)
 
     def loss(self, x: torch.Tensor, embedding: torch.Tensor, target: torch.Tensor,
-             generator: torch.Generator) -> torch.Tensor:
-        """Denoising loss of the target actions ``[..., A]`` (paper, equation 6)."""
+             generator: torch.Generator, taught: torch.Tensor | None = None) -> torch.Tensor:
+        """Denoising loss of the target actions ``[..., A]`` (paper, equation 6), where they are ``taught [...]``."""
         step = torch.randint(0, self.steps, target.shape[:-1], generator=generator, device=target.device)
         noise = torch.randn(target.shape, generator=generator, device=target.device)
         keep = self.keep[step][..., None]
         noisy = keep.sqrt() * target + (1 - keep).sqrt() * noise
-        return nn.functional.mse_loss(self.epsilon(noisy, step, x, embedding), noise)
+        error = nn.functional.mse_loss(self.epsilon(noisy, step, x, embedding), noise, reduction="none")
+        return (error if taught is None else error * taught[..., None]).mean()
 
 
 def _cosine_schedule(steps: int) -> torch.Tensor:

@@ -98,7 +98,11 @@ class Learner(ABC):
             self.behaviour.notice(obs[:, self.spec.path_columns], 0.25 * self.spec.path_tolerance)
         embedding = torch.as_tensor(self.behaviour.embedding(), device=self.device)
         x = self.features(torch.as_tensor(obs, device=self.device))
-        return self.behaviour.disturb(self.actor.sample(x, embedding, self.noise).cpu().numpy(), self.rng)
+        return self.behaviour.disturb(self._propose(x, embedding).cpu().numpy(), self.rng)
+
+    def _propose(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """What is done at ``x [N, F]``, asked for ``embedding [N, E]``, before it is disturbed: ``[N, A]`` in ±1."""
+        return self.actor.sample(x, embedding, self.noise)
 
     def observe(self, action: np.ndarray, step: Step) -> None:
         """Keep what ``action [N, A]`` led to; where an episode ended, begin the next."""

@@ -2,7 +2,8 @@
 
 What led on from where it was done is a better teacher than a critic that has seen few successes: its climbing throws
 a legged robot over (docs/experiments.md). Rows compete with those of the same place, and of robots that were moving or
-standing alike: else a robot that has run against a wall is never among them, and never learns to get away.
+standing alike: else a robot that has run against a wall is never among them, and never learns to get away. Who did not
+get on teaches the critic alone, whatever the others did.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ddiffpg_core.guide import Guide
 from ddiffpg_core.replay import Replay
 
 POOL = 4096  # rows that compete with each other in one batch
+LEAST = 0.5  # places by which a row must have got on: where nobody did, standing is the best that was done
 _LATELY = 10  # steps: who moved less than a quarter of a place in so many is standing
 
 
@@ -46,11 +48,16 @@ def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generat
     return Pool(slots[order], time[order], here[order], there[order], first[which], count[which])
 
 
-def choose(pool: Pool, guide: Guide, who: int, number: int, rng: np.random.Generator) -> np.ndarray:
-    """``number`` of the rows, each the best for ``who`` of so many rivals drawn from its like -> indices."""
+def choose(pool: Pool, guide: Guide, who: int, number: int,
+           rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """``number`` of the rows, each the best for ``who`` of a random one and so many rivals drawn from its like.
+
+    Their indices, and whether they led on.
+    """
     progress = guide.progress(who, pool.here, pool.there)
-    assert progress is not None
+    assert progress is not None and guide.map is not None
     anyone = rng.integers(len(pool.slots), size=number)
     nth = rng.random((guide.config.rivals, number)) * pool.count[anyone]
-    rivals = pool.first[anyone] + nth.astype(np.int64)
-    return np.take_along_axis(rivals, progress[rivals].argmax(0)[None], 0)[0]
+    rivals = np.concatenate([anyone[None], pool.first[anyone] + nth.astype(np.int64)])
+    best = np.take_along_axis(rivals, progress[rivals].argmax(0)[None], 0)[0]
+    return best, progress[best] > LEAST * guide.map.edge

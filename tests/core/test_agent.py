@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,27 @@ def test_actions_are_within_the_limits_and_differ(agent):
         assert action.shape == (ENVS, 2)
         assert np.abs(action).max() <= 1
     assert len(np.unique(action[:, 0])) > ENVS // 2
+
+
+def test_who_runs_a_mode_takes_the_best_of_a_few_actions(agent):
+    agent.config = replace(agent.config, explore=replace(agent.config.explore, candidates=3))
+    mode = agent.modes[1]
+    asked = np.stack([agent.special[0], agent.special[1], np.zeros_like(mode.embedding), mode.embedding] * 4)
+    x, embedding = torch.randn(16, agent.features.size), torch.from_numpy(asked)
+    state = agent.noise.get_state()
+    every = torch.stack([agent.actor.sample(x, embedding, agent.noise) for _ in range(3)], 1)
+    agent.noise.set_state(state)
+    proposed = agent._propose(x, embedding)
+    with torch.no_grad():
+        judged = torch.cat([x[:, None].expand(-1, 3, -1), every], -1).flatten(0, 1)
+        value = agent.critic.target.value(judged.expand(FIRST_MODE + 2, -1, -1)).unflatten(1, (16, 3))
+    finders, runs = np.arange(1, 16, 4), np.arange(3, 16, 4)
+    for group, rows in ((1, finders), (FIRST_MODE + 1, runs)):
+        best = every[rows, value[group, rows].argmax(1)]
+        torch.testing.assert_close(proposed[rows], best)
+        assert (best != every[rows, 0]).any()
+    for rows in (finders - 1, runs - 1):  # explorers, and who is asked for nothing
+        torch.testing.assert_close(proposed[rows], every[rows, 0])
 
 
 def test_while_warming_up_actions_are_random():
@@ -290,9 +312,9 @@ def test_half_of_a_modes_own_rows_go_without_embedding(agent):
     drawn = []
     loss = agent.actor.loss
 
-    def noted(x, embedding, target, generator):
+    def noted(x, embedding, *rest):
         drawn.append(embedding)
-        return loss(x, embedding, target, generator)
+        return loss(x, embedding, *rest)
 
     agent.actor.loss = noted
     for _ in range(30):

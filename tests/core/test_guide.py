@@ -220,10 +220,31 @@ def test_who_stands_competes_with_those_who_stand_there():
     table.guide.__init__(GuideConfig(share=0.2, ahead=2, rivals=512), 0.5, TOLERANCE, 40)
     table.guide.learn(walked([(x + 0.5, 0.5) for x in range(-1, 4)]).map(), table.replay, [], 0)
     pool = led_on.draw(table.replay, table.guide, np.array([runs, gets_away, stays]), np.random.default_rng(0))
-    best = led_on.choose(pool, table.guide, FINDER, 400, np.random.default_rng(1))
+    best, led = led_on.choose(pool, table.guide, FINDER, 400, np.random.default_rng(1))
+    best = best[led]
     standing = [(s, t) for s, t in zip(pool.slots[best].tolist(), pool.time[best].tolist()) if s != runs and t >= 1]
     assert standing and {s for s, t in standing if t >= 10} == {gets_away}
     assert (runs, 1) in set(zip(pool.slots[best].tolist(), pool.time[best].tolist()))
+
+
+def test_where_nobody_got_on_there_is_nothing_to_learn():
+    # One robot goes from 1.5 m to the goal, one stands at 0.5 m where nobody got away: that teaches the critic alone.
+    table = Table()
+    goes = table.add([(1.5, 0.5), (2.5, 0.5), (3.5, 0.5)], -1)
+    stands = table.add([(0.5, 0.5)] * 6, -1, goal=False)
+    table.guide.__init__(GuideConfig(share=0.2, ahead=1, rivals=4), 0.5, TOLERANCE, 40)
+    table.guide.learn(walked([(x + 0.5, 0.5) for x in range(4)]).map(), table.replay, [], 0)
+    rng = np.random.default_rng(0)
+    pool = led_on.draw(table.replay, table.guide, np.array([goes, stands]), rng)
+    best, led = led_on.choose(pool, table.guide, FINDER, 100, rng)
+    assert led.any() and not led.all()
+    np.testing.assert_array_equal(pool.slots[best] == goes, led)
+    table.sampler = replace(table.sampler, finder_afresh=True)
+    batch = table.draw()
+    off = batch.rows.slot[FIND, batch.home:]
+    assert (batch.taught[FIND, batch.home:] == (off == goes)).all() and not batch.taught[FIND].all()
+    assert (batch.chosen[FIND, batch.home:] == (off == goes)).all()
+    assert batch.taught[FIND, :batch.home].all() and batch.taught[EXPLORE].all()
 
 
 def test_the_explorer_is_led_to_where_few_have_been():
@@ -244,7 +265,7 @@ def test_the_explorer_is_led_to_where_few_have_been():
 
     batch = table.draw()
     led = batch.rows.slot.shape[1] * 3 // 4
-    assert batch.chosen[EXPLORE, led:].all() and not batch.chosen[EXPLORE, :led].any()
+    assert batch.chosen[EXPLORE, led:].any() and not batch.chosen[EXPLORE, :led].any()
     drawn = batch.rows.slot[EXPLORE, led:]
     assert (drawn == slots[-1]).float().mean() > 0.4  # a tenth of what there is
     assert not batch.chosen[1:].any()  # nobody knows a goal
