@@ -1,6 +1,7 @@
 """How fast is BatchedEnv? Against MuJoCo's own rollout and gymnasium's AsyncVectorEnv, for every task, in one run.
 
     python benchmarks/sim.py [--tasks pointmaze-v1 ...] [--envs 64 256] [--threads 1 2] [--json FILE|-]
+    python benchmarks/sim.py --tasks --grow --json benchmarks/results/randomised.json    # --randomised alone
     python benchmarks/sim.py --table            # the recorded result as Markdown, measuring nothing
 
 The two of a comparison take turns step by step, with the same task, batch, start and actions. A round's
@@ -8,8 +9,10 @@ figure is its median step, so that a step during which the machine did something
 ratio is the median over rounds.
 ``rollout``: ``mujoco.rollout`` on the same model, threads and batch at one control step a call, outputs
 allocated beforehand, checks skipped. ``async``: one process an environment around the same task. The first task of
-each family is also measured from 1 to 4096 environments (``--grow``). All of it takes about five minutes on two
-cores; ``--seconds`` is how long one comparison may take.
+each family is also measured from 1 to 4096 environments (``--grow``). ``randomised``: the same environment with robots
+that differ from episode to episode, as each task's own description says, over its full range; on one thread, with
+episodes that begin all the time, by the mean of the processor's time. All of it takes about five minutes on two cores;
+``--seconds`` is how long one comparison may take.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +40,8 @@ import numpy as np  # noqa: E402
 import ddiffpg_sim.gym_env  # noqa: E402, F401 (registers the tasks)
 from ddiffpg_sim import tasks  # noqa: E402
 from ddiffpg_sim.batch import BatchedEnv  # noqa: E402
+from ddiffpg_sim.randomised import RandomisedEnv  # noqa: E402
+from ddiffpg_sim.variation import Variation  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "sim.json"
 HELD = 8  # steps that a random action is held, so that the robots get somewhere and meet walls
@@ -100,15 +105,16 @@ class RawRollout:
         self._pool.close()
 
 
-def take_turns(one, other, ones: Iterable, others: Iterable) -> tuple[float, float]:
-    """Seconds of the median step of each, which get their own inputs one by one, in turn."""
+def take_turns(one, other, ones: Iterable, others: Iterable, average=statistics.median, clock=time.perf_counter
+               ) -> tuple[float, float]:
+    """Seconds of the average step of each, which get their own inputs one by one, in turn."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn, inputs in enumerate(zip(ones, others)):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
-            began = time.perf_counter()
+            began = clock()
             (one, other)[which].step(inputs[which])
-            seconds[which].append(time.perf_counter() - began)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+            seconds[which].append(clock() - began)
+    return average(seconds[0]), average(seconds[1])
 
 
 def random_actions(task, seed: int, steps: int, envs: int) -> np.ndarray:
@@ -167,6 +173,24 @@ def against_async(task, envs: int, threads: int, effort: Effort) -> Result:
     return summarise(task, "async", (envs, threads, steps), pairs[1:])
 
 
+def against_randomised(task, envs: int, threads: int, effort: Effort) -> Result:
+    env = BatchedEnv(task, envs, threads)
+    varied = RandomisedEnv(task, envs, threads, replace(Variation.of_task(task.spec.name), curriculum=None), True)
+    steps = effort.steps(2 * seconds_of_a_step(env))
+    pairs = []
+    for seed in range(effort.rounds + 1):
+        actions = random_actions(task, seed, steps, envs)
+        for one in (env, varied):
+            one.reset(seed)
+            state = one.state_dict()
+            state["steps"] = np.random.default_rng(seed).integers(0, task.spec.max_steps, envs)
+            one.load_state_dict(state)
+        pairs.append(take_turns(env, varied, actions, actions, statistics.mean, time.process_time))
+    env.close()
+    varied.close()
+    return summarise(task, "randomised", (envs, threads, steps), pairs[1:])
+
+
 def summarise(task, other: str, size: tuple[int, int, int], pairs: list[tuple[float, float]]) -> Result:
     ratios, envs = [theirs / ours for ours, theirs in pairs], size[0]
     ours, theirs = (statistics.median(column) for column in zip(*pairs))
@@ -188,6 +212,7 @@ def measure(args: argparse.Namespace) -> list[Result]:
     wanted = [(against_rollout, name, n, t) for name in args.tasks for n in args.envs for t in args.threads]
     wanted += [(against_async, name, args.async_envs, most) for name in args.tasks]
     wanted += [(against_rollout, name, n, most) for name in args.grow for n in SIZES]
+    wanted += [(against_randomised, name, n, 1) for name in args.randomised for n in args.envs]
     results = []
     for compare, name, envs, threads in dict.fromkeys(wanted):
         r = compare(tasks.make(name), envs, threads, effort)
@@ -219,11 +244,13 @@ def table(results: list[dict]) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=tasks.names(), choices=tasks.names(), metavar="TASK")
+    parser.add_argument("--tasks", nargs="*", default=tasks.names(), choices=tasks.names(), metavar="TASK")
     parser.add_argument("--envs", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--grow", nargs="*", default=families(), choices=tasks.names(), metavar="TASK",
                         help="measured from 1 to 4096 environments (default: the first of each family)")
+    parser.add_argument("--randomised", nargs="*", default=["pointmaze-v1", "antmaze-v1", "panda-reach"],
+                        choices=tasks.names(), metavar="TASK", help="measured against robots that differ")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.5, help="for one comparison (default 2.5)")
     parser.add_argument("--async-envs", type=int, default=64, help="batch for the comparison with AsyncVectorEnv")

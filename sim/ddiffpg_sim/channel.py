@@ -12,7 +12,7 @@ from .signals import Signals
 from .task import Task
 
 _NAMES = tuple(f.name for f in fields(Signals))
-_SAVED = ("_table", "_ahead", "_past", "_bias", "_shown")
+_SAVED = ("_table", "_ahead", "_past", "_spread", "_bias", "_shown")
 
 
 class Channel:
@@ -29,8 +29,11 @@ class Channel:
         self._scale = np.array([f.scale for f in task.spec.observation], np.float32)
         self._rows, self._rate = np.arange(count), task.spec.rate_hz * task.substeps  # Hz, of the physics
         self._table = np.zeros((count, len(_NAMES)))
+        self.of = dict(zip(_NAMES, self._table.T))
+        self._ticks = self._later = np.zeros(0)
         self._ahead = np.zeros((count, task.substeps, inputs))  # inputs of the physics steps to come
         self._past = np.zeros((count, 1, qpos.shape[1] + qvel.shape[1]))  # states, the newest last
+        self._spread = np.zeros((count, task.spec.obs_dim), np.float32)  # of the noise
         self._bias = np.zeros((count, task.spec.obs_dim), np.float32)
         self._shown = np.zeros((count, task.spec.obs_dim), np.float32)  # the last observation that arrived
         self._prepare()
@@ -40,6 +43,7 @@ class Channel:
         unwatched = not self._latest
         self._table[rows] = [tuple(vars(s).values()) for s in signals]
         self._prepare()
+        self._spread[rows] = self.of["noise"][rows, None] * self._scale
         if self.most["bias"]:
             most = self.of["bias"][rows, None] * self._scale
             self._bias[rows] = most * (2.0 * rng.random(most.shape) - 1.0)
@@ -58,10 +62,9 @@ class Channel:
         control, period = self._task.control(action, self._measured()[0])[:, None], self._task.substeps
         if not self._longest:
             return control
-        delay = self._steps(self.of["action_delay"] + self.of["action_jitter"] * chance)
-        arrived = np.arange(self._ahead.shape[1]) >= delay[:, None]
+        arrived = self._ticks >= (self._delay + self._jitter * chance)[:, None]
         ahead = np.where(arrived[:, :, None], control, self._ahead)
-        self._ahead[:, :-period], self._ahead[:, -period:] = ahead[:, period:], ahead[:, -1:]
+        self._ahead = ahead.take(self._later, axis=1)
         return ahead[:, :period]
 
     def watch(self, states: np.ndarray) -> None:
@@ -98,25 +101,28 @@ class Channel:
             raise ValueError(f"saved signals are {', '.join(state['signals'])}, expected {', '.join(_NAMES)}")
         for name in _SAVED:
             setattr(self, name, np.array(state[name.strip("_")]))
+        self.of = dict(zip(_NAMES, self._table.T))
         self._prepare()
 
     def _prepare(self) -> None:
         """What holds for all episodes that run now; buffers grow to the longest delay there is."""
-        self.of = dict(zip(_NAMES, self._table.T))
         self.most = dict(zip(_NAMES, self._table.max(axis=0).tolist()))
         self._longest = round((self.most["action_delay"] + self.most["action_jitter"]) * self._rate)
         self._latest = round(self.most["observation_delay"] * self._rate)
         if self._latest:
-            self._late = self._rows, -1 - self._steps(self.of["observation_delay"])
+            self._late = self._rows, -1 - np.rint(self.of["observation_delay"] * self._rate).astype(int)
         more = self._task.substeps + self._longest - self._ahead.shape[1]
         if more > 0:
             self._ahead = np.concatenate([self._ahead, np.repeat(self._ahead[:, -1:], more, axis=1)], axis=1)
+        self._delay, self._jitter = self.of["action_delay"] * self._rate, self.of["action_jitter"] * self._rate
+        count = self._ahead.shape[1]
+        if count != len(self._ticks):
+            # A delay is rounded to whole physics steps: it has passed at the step that is less than half before it.
+            self._ticks = np.arange(count) + 0.5
+            self._later = np.minimum(np.arange(count) + self._task.substeps, count - 1)
         more = 1 + self._latest - self._past.shape[1]
         if more > 0:
             self._past = np.concatenate([np.repeat(self._past[:, :1], more, axis=1), self._past], axis=1)
-
-    def _steps(self, seconds: np.ndarray) -> np.ndarray:
-        return np.rint(seconds * self._rate).astype(int)
 
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         """The states that the controllers know of: ``[N, nq]``, ``[N, nv]``."""
@@ -128,6 +134,8 @@ class Channel:
     def _distort(self, obs: np.ndarray, rows: np.ndarray | slice, rng: np.random.Generator) -> np.ndarray:
         """``obs [n, O]`` of ``rows`` as the sensors give it."""
         if self.most["noise"]:
-            level = self.of["noise"][rows, None].astype(np.float32)
-            obs = obs + rng.standard_normal(obs.shape, np.float32) * level * self._scale
+            noise = rng.standard_normal(obs.shape, np.float32)
+            noise *= self._spread[rows]
+            noise += self._bias[rows]
+            return obs + noise
         return obs + self._bias[rows] if self.most["bias"] else obs

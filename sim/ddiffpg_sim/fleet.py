@@ -72,20 +72,20 @@ class Fleet:
             self._give(row, Build(deviation.dynamics, deviation.signals.rate_jitter))
         self.channel.begin(rows, [d.signals for d in deviations], rng)
         self._motors.begin(rows, [d.simulator for d in deviations])
-        self._expect_pushes()
+        self._prepare()
 
     def send(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Command ``action [N, A]`` for a control period: see how long it will be, who is pushed, and what the
         motors do, ``[N, substeps or 1, nu]``."""
         chance = rng.random((3, len(action)))
         if self.channel.most["rate_jitter"]:
-            share = 1.0 + self.channel.of["rate_jitter"] * (2.0 * chance[0] - 1.0)
             # Of robots that are alike the last one's clock is everyone's.
-            for option, timestep in zip(self._options, (self._timestep * share).tolist()):
+            for option, timestep in zip(self._options, (self._shortest + self._longer * chance[0]).tolist()):
                 option.timestep = timestep
-        pushed = chance[1] < self._push_chance
-        if pushed.any():
-            self._push(np.flatnonzero(pushed), rng)
+        if self.channel.most["push"]:
+            pushed = chance[1] < self._push_chance
+            if pushed.any():
+                self._push(np.flatnonzero(pushed), rng)
         return self._motors.follow(self.channel.send(action, chance[2]))
 
     def _push(self, rows: np.ndarray, rng: np.random.Generator) -> None:
@@ -109,11 +109,17 @@ class Fleet:
         dynamics = [Dynamics(*values) for values in columns]
         for row, pair in enumerate(zip(dynamics, self.channel.of["rate_jitter"].tolist(), strict=True)):
             self._give(row, Build(*pair))
-        self._expect_pushes()
+        self._prepare()
 
-    def _expect_pushes(self) -> None:
-        every = self.channel.of["push_every"] * self._task.spec.rate_hz  # control periods
-        self._push_chance = np.divide(1.0, every, out=np.zeros(len(every)), where=every > 0.0)
+    def _prepare(self) -> None:
+        """What holds for all episodes that run now."""
+        of, most = self.channel.of, self.channel.most
+        if most["rate_jitter"]:  # the time of a physics step is from the shortest to so much longer
+            jitter = self._timestep * of["rate_jitter"]
+            self._shortest, self._longer = self._timestep - jitter, 2.0 * jitter
+        if most["push"]:
+            every = of["push_every"] * self._task.spec.rate_hz  # control periods
+            self._push_chance = np.divide(1.0, every, out=np.zeros(len(every)), where=every > 0.0)
 
     def _give(self, row: int, build: Build) -> None:
         """Let ``row`` be of this ``build``."""

@@ -27,6 +27,8 @@ class Motors:
 
     def begin(self, rows: np.ndarray, simulators: Sequence[Simulator]) -> None:
         """New episodes in ``rows [n]`` (indices): before them the robots held still."""
+        if not (self._lag or any(simulator.motor_lag for simulator in simulators)):
+            return
         self._keep[rows] = [simulator.keep(self._step) for simulator in simulators]
         self._lag = bool(self._keep.any())
         if self._lag:

@@ -51,7 +51,9 @@ class RandomisedEnv(BatchedEnv):
 
     def step(self, action: np.ndarray) -> Step:
         step = super().step(action)
-        self._progress.note(int(step.done.sum()), int(step.success.sum()))
+        ended = step.done
+        if ended.any():
+            self._progress.note(int(ended.sum()), int(step.success.sum()))
         return step
 
     def end(self, step: Step, which: np.ndarray) -> Step:

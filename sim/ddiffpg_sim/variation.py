@@ -1,7 +1,8 @@
 """What varies from episode to episode, and how much: a description in YAML, one a task.
 
 Sections ``dynamics`` and ``signals`` have a distribution and its unit for each number that varies; ``curriculum``,
-which may be missing, how its range grows with success. What is not there is as the task's model has it.
+which may be missing, how its range grows with success. A number alone does not vary (it is in s, m/s or a factor, the
+first unit that there is). What is not there is as the task's model has it.
 """
 
 from __future__ import annotations
@@ -164,6 +165,8 @@ def _ranges(section: str, raw: Any, where: str) -> dict[str, Distribution]:
 
 
 def _distribution(section: str, name: str, raw: Any, where: str) -> Distribution:
+    if type(raw) in (int, float):
+        raw = {"uniform": [raw, raw], "unit": next(iter(_UNITS[section][name]))}
     _check_keys(raw, ("uniform", "log_uniform", "normal", "unit"), where)
     kinds = [key for key in raw if key != "unit"]
     if len(kinds) != 1:

@@ -9,7 +9,7 @@ import yaml
 from ddiffpg_core.strict_yaml import ConfigError
 from ddiffpg_sim import tasks
 from ddiffpg_sim.curriculum import Curriculum, Progress
-from ddiffpg_sim.dynamics import NOMINAL
+from ddiffpg_sim.dynamics import NOMINAL, Dynamics
 from ddiffpg_sim.randomised import ROBOT_EPISODES, RandomisedEnv, environment
 from ddiffpg_sim.signals import Signals
 from ddiffpg_sim.variation import Variation, first_difference
@@ -53,7 +53,8 @@ def test_each_task_has_a_description_that_fits_it(name):
     ("dynamics: {mass: {uniform: 1, unit: factor}}", "uniform is 1: expected"),
     ("dynamics: {mass: {normal: {mean: 1, low: 0.5, high: 2}, unit: factor}}", "expected the numbers mean, deviation"),
     ("dynamics: {mass: {gamma: [1, 2], unit: factor}}", "dynamics.mass: unknown key 'gamma'"),
-    ("dynamics: {mass: 1.2}", "dynamics.mass is 1.2: expected keys and values"),
+    ("dynamics: {mass: heavy}", "dynamics.mass is 'heavy': expected keys and values"),
+    ("dynamics: {mass: 0.0}", "dynamics.mass: mass is 0.0: expected"),
     ("signals: {push: {uniform: [0, 1], unit: m/s}}", "expected both, how hard and how often"),
     ("curriculum: {step: 2}", "curriculum.step is 2: expected a number from 0 to 1"),
     ("curriculum: {episodes: 0}", "curriculum.episodes is 0: expected a whole number"),
@@ -63,6 +64,14 @@ def test_each_task_has_a_description_that_fits_it(name):
 def test_what_makes_no_sense_is_named(text, words):
     with pytest.raises(ConfigError, match=words):
         described(text)
+
+
+def test_a_number_alone_is_always_so():
+    """So the file of a robot that was identified is one of these."""
+    robot = described("dynamics: {mass: 1.1, dry_friction: 0.3}\nsignals: {action_delay: 0.062}")
+    one, other = (robot.draw(np.random.default_rng(seed)) for seed in (0, 1))
+    assert one == other and one.dynamics == Dynamics(mass=1.1, dry_friction=0.3)
+    assert one.signals == Signals(action_delay=0.062)
 
 
 def test_an_arm_has_no_base_to_push():
@@ -169,7 +178,7 @@ def test_what_was_saved_with_another_description_is_refused():
     task = tasks.make("pointmaze-v1")
     env = RandomisedEnv(task, 2, 1, MASSES, True)
     other = RandomisedEnv(task, 2, 1, Variation.of_task("pointmaze-v1"), True)
-    with pytest.raises(ValueError, match=r"saved with dynamics.dry_friction None, this environment has \{'uniform'"):
+    with pytest.raises(ValueError, match=r"saved with dynamics.mass .*2\.0"):
         other.load_state_dict(
             {**env.state_dict(), "randomised": {"variation": {"dynamics": MASSES.plain()["dynamics"]}}}
         )
