@@ -108,9 +108,14 @@ def arrives(drive: Episodes, seconds: float) -> bool:
     """One episode that has so much time."""
     drive.begin()
     try:
-        return drive.goal(timeout=seconds)
+        arrived = drive.goal(timeout=seconds)
     except NotSeen:
-        return False
+        arrived = False
+    if not arrived:
+        said, robot = drive.observer.controller, drive.observer.robot
+        after = f"{robot['time']} s of its time ({robot['slipped']} s slipped)"
+        print(f"not there after {after} at {drive.position.round(2)}: {said['state']}, {said['reason']}", flush=True)
+    return arrived
 
 
 def share(outcomes: Outcomes) -> float:
