@@ -33,10 +33,9 @@ class Behaviour:
         self.stood = np.zeros(num_envs, np.int64)
 
     def explore(self, env: int, explore: np.ndarray, find: np.ndarray | None, rng: np.random.Generator) -> None:
-        """Environment ``env`` explores; where ``find`` is given, some heads for a goal later."""
-        self._assign(env, explore, explore, self.horizon, True)
+        """Environment ``env`` explores; where ``find`` is given, some head for a goal later, and who comes to stand."""
+        self._assign(env, explore, explore if find is None else find, self.horizon, True)
         if find is not None and rng.random() < self.config.finder_share:
-            self.second[env] = find
             self.switch_at[env] = rng.integers(self.horizon * 3 // 4)
 
     def exploit(self, env: int, modes: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> None:
@@ -70,6 +69,13 @@ class Behaviour:
         stands = np.linalg.norm(points - self.here, axis=1) < near
         self.here = np.where(stands[:, None], self.here, points)
         self.stood = np.where(stands, self.stood + 1, 0)
+        stuck = self.explorer & self._stuck & (self.first != self.second).any(1)
+        self.switch_at = np.where(stuck, np.minimum(self.switch_at, self.age), self.switch_at)
+
+    @property
+    def _stuck(self) -> np.ndarray:
+        """Who has stood for so long that something else must happen ``[N]``."""
+        return (self.stood >= self.config.shake_after) & (self.config.shake_after > 0)
 
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """``action [N, A]`` (±1) with noise: of a random size; for explorers and who stands held for several steps."""
@@ -80,8 +86,7 @@ class Behaviour:
             self.held = rng.normal(size=action.shape) * c.hold_scale
             self.holding = rng.random((len(action), 1)) < 0.5
         self.explores = self.explorer & ~self._second_now()
-        stands = (self.stood >= c.shake_after) & (c.shake_after > 0)
-        shaken = (self.explores[:, None] & self.holding) | stands[:, None]
+        shaken = (self.explores[:, None] & self.holding) | self._stuck[:, None]
         noise = np.where(shaken, self.held, rng.normal(size=action.shape) * self.sigma)
         self.ticks += 1
         self.age += 1

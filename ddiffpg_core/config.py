@@ -175,7 +175,8 @@ class ExploreConfig:
 
     ``steady``: the size of an episode's noise stays what it was drawn to be at its start, so that some go undisturbed.
     ``shake_after``: so many steps without getting on by a quarter of the tolerance, and noise is held as for explorers
-    until the robot moves: where a policy has come to stand nobody else shows how to get away. 0: never.
+    until the robot moves: where a policy has come to stand nobody else shows how to get away. An explorer heads for a
+    goal from then on: it has found what there is to find for it. 0: never.
     ``give_up_after``: so many steps of the same, and the episode ends as if its time were up, but for evaluation: what
     would follow is more standing. 0: never.
     ``candidates``: of so many of the actor's own actions who runs a mode or heads for a goal takes the one that its
