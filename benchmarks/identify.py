@@ -3,7 +3,7 @@
     python benchmarks/identify.py [--tasks NAME ...] [--robots N] [--conditions NAME ...] [--json FILE|-]
     python benchmarks/identify.py --record FILE.mcap --tasks NAME --robot FILE.yaml [--seconds S] [--seed N]
 
-Each hidden robot is drawn at random: every factor from 0.65 to 1.5, dry friction, a delay of up to 0.15 s. It is moved
+Each hidden robot is drawn at random: every factor from 0.65 to 1.5, dry friction, a delay of up to 0.16 s. It is moved
 about by random commands (velocities, efforts, steps of the joints) and recorded as the node sim_robot is recorded, at
 50 Hz, without the wall clock. Its mass is given, as if it had been weighed; all else that the motion shows is fitted.
 With exact readings, with noise, and with readings of another simulator (a quarter of the step size, Euler integration,
@@ -39,7 +39,8 @@ from ddiffpg_sim.simulator import Simulator
 
 TASKS = ("pointmaze-v1", "panda-reach", "antmaze-v1")
 SECONDS = 20.0
-FACTORS, MOST_DRY, MOST_DELAY = (0.65, 1.5), 0.3, 0.15  # dry friction in N or N m, delay in s
+FACTORS, MOST_DRY, MOST_DELAY = (0.65, 1.5), 0.3, 0.16  # dry friction in N or N m, delay in s
+DELAY_STEP = 0.02  # s: whole physics steps of all these tasks, which simulated robots have
 NOISE = 0.003  # of each observed field's scale
 WANTED = 0.1  # of a factor, or of the typical effort
 
@@ -48,8 +49,8 @@ def hidden(seed: int) -> Deviation:
     rng = np.random.default_rng(seed)
     names = ("mass", "friction", "damping", "armature", "strength")
     factors = {name: float(np.exp(rng.uniform(*np.log(FACTORS)))) for name in names}
-    dry, delay = rng.uniform(0.0, MOST_DRY), rng.uniform(0.0, MOST_DELAY)
-    return Deviation(Dynamics(**factors, dry_friction=float(dry)), Signals(action_delay=float(delay)))
+    dry, steps = float(rng.uniform(0.0, MOST_DRY)), int(rng.integers(MOST_DELAY / DELAY_STEP, endpoint=True))
+    return Deviation(Dynamics(**factors, dry_friction=dry), Signals(action_delay=DELAY_STEP * steps))
 
 
 def conditions(task_name: str) -> dict[str, Deviation]:
@@ -57,8 +58,11 @@ def conditions(task_name: str) -> dict[str, Deviation]:
     task = tasks.make(task_name)
     step = 1.0 / (task.spec.rate_hz * task.substeps)
     other = Simulator(timestep=step / 4, integrator="Euler", contact_time=0.5)
-    return {"exact": Deviation(), "noise": Deviation(signals=Signals(noise=NOISE)),
-            "another simulator": Deviation(simulator=other)}  # fmt: skip
+    found = {"exact": Deviation(), "noise": Deviation(signals=Signals(noise=NOISE)),
+             "another simulator": Deviation(simulator=other)}  # fmt: skip
+    if task.spec.action.kind == "joint_position_delta":
+        del found["noise"]  # it is of what the policy observes, which is the arm's tip: its joints are read exactly
+    return found
 
 
 def measure(folder: Path, task_name: str, condition: str, seed: int) -> dict[str, Any]:
@@ -75,6 +79,7 @@ def measure(folder: Path, task_name: str, condition: str, seed: int) -> dict[str
     delay = abs(errors[DELAY]["off"])
     return {"task": task_name, "condition": condition, "seed": seed, "parameters": errors,
             "worst_factor": max(factors), "delay_off_periods": delay, "within": max(factors) <= WANTED and delay <= 1.0,
+            "in_interval": sum(e["low"] <= e["true"] <= e["high"] for e in errors.values()),
             "held": list(found.held), "off_before": found.before, "off": found.unexplained,
             "cpu_seconds": round(seconds, 1)}  # fmt: skip
 
@@ -127,7 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for task in args.tasks:
             for seed in range(args.seed, args.seed + args.robots):
-                for condition in args.conditions:
+                for condition in (c for c in args.conditions if c in conditions(task)):
                     runs.append(measure(Path(folder), task, condition, seed))
                     _write(args.json, runs)
     _write(args.json, runs, last=True)

@@ -15,10 +15,15 @@ pytest.importorskip("scipy", reason="scipy (extra train) is not installed")
 pytest.importorskip("mcap", reason="mcap (extra ros) is not installed")
 pytest.importorskip("rosbags", reason="rosbags (extra ros) is not installed")
 
+from ddiffpg_cli.commands.identify import pieces
+from ddiffpg_cli.identifying import identify as identified
 from ddiffpg_cli.main import main
 from ddiffpg_cli.mcap_writer import Limits, McapRecording, Topic
+from ddiffpg_sim import tasks
 from ddiffpg_sim.deviation_file import read_deviation
 from tests.ros.recordings import TYPES, rewrite, without
+from tests.sim.test_shooting import DELAY, motion_of
+from tests.sim.test_shooting import HIDDEN as ARM
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recordings" / "pointbase.mcap"
 HIDDEN = read_deviation(SHIPPED.with_suffix(".yaml"))
@@ -85,6 +90,16 @@ def test_with_nothing_given_the_proportion_is_found_and_said(tmp_path, capsys):
     assert found.strength == 1.0
     assert found.mass == pytest.approx(HIDDEN.dynamics.mass / HIDDEN.dynamics.strength, rel=0.1)
     assert "mass and strength cannot be told apart" in capsys.readouterr().out
+
+
+def test_an_arm_is_found_exactly_where_its_readings_are_exact():
+    task = tasks.make("panda-reach")
+    shooting = pieces(task, motion_of("panda-reach", 6.0), 1)
+    found = identified(shooting, 1.0 / task.spec.rate_hz, None, {"mass": ARM.mass})
+    assert found.robot.dynamics.armature == pytest.approx(ARM.armature, rel=0.01)
+    assert found.robot.dynamics.strength == pytest.approx(ARM.strength, rel=0.01)
+    assert found.robot.delay == pytest.approx(DELAY, abs=1e-3)
+    assert set(found.held) == {"damping", "friction"} and found.unexplained < 0.01 < found.before
 
 
 @pytest.mark.parametrize(

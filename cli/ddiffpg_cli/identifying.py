@@ -24,11 +24,13 @@ FACTORS = (0.1, 10.0)  # what is looked for
 MOST_DRY = 10.0  # typical efforts
 LEAST_PIECES = 10
 FLAT = 0.25  # standard error (of a logarithm, of a control period) from which on a parameter is not known
-FINE = 2e-3  # of a motion's size: differences below that are not believed, however well the simulation fits
+FINE = 0.01  # of a motion's size: differences below that are not believed, however well the simulation fits
+SHOWS = 0.008  # of its size, for twice or thrice a parameter: a motion that changes by less says nothing of it
 ROUGH = 0.1  # the same, while the parameters are far off
-ROUNDS, TOLERANCE = 2, 1e-4
+TOLERANCE = 1e-5
+FEW = 60  # pieces that are enough while the parameters are far off
 KINK = 3.0  # standard deviations of an error from which on it counts less than its square
-STEP, STEPS = 0.02, {DELAY: 0.1, DRY: 0.01}  # for finite differences
+STEP, STEPS = 2e-3, {DELAY: 0.02, DRY: 1e-3}  # for finite differences
 INSIDE, EDGE = 0.1, 1e-4  # how far from its bounds a parameter sets out, since it hardly moves there, and stays
 JUMPS = (-0.3, 0.3)  # how far is looked for a better place, parameter by parameter
 LEVERS, TRIED = ("strength", "mass"), (0.6, 1.0, 1.6)
@@ -113,6 +115,7 @@ class _Problem:
         self._shooting, self.given = shooting, dict(given)
         self._units = {DELAY: period, DRY: shooting.typical_effort()}
         self._slopes: np.ndarray | None = None
+        self._few = math.ceil(len(shooting.starts) / FEW)
         changes = shooting.changes()
         size = np.sqrt((changes**2).mean(axis=(0, 1)))
         half = len(size) // 2
@@ -135,6 +138,7 @@ class _Problem:
 
     def first(self, names: Sequence[str]) -> np.ndarray:
         """Where to begin: the best of a few delays and of how much the motors do."""
+        self._shooting.every = self._few
         low, high = self._bounds(names)
         lever = next((name for name in LEVERS if name in names), None)
         delays = np.arange(0.0, high[names.index(DELAY)], 0.5) if DELAY in names else [0.0]
@@ -158,13 +162,15 @@ class _Problem:
         """``[S, N]`` in standard deviations."""
         return _by_piece(self._errors(names, [x])[0] / sigma)
 
-    def jacobian(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        """``[S, N, P]`` by finite differences, all in one go; wide ones, since contacts make errors rough."""
-        _, high = self._bounds(names)
-        steps = np.array([STEPS.get(name, STEP) for name in names])
-        steps = np.where(x + steps > high, -steps, steps)
-        errors = self._errors(names, [x, *(x + np.diag(steps))])
-        return np.stack([_by_piece((e - errors[0]) / sigma) / step for e, step in zip(errors[1:], steps)], axis=-1)
+    def jacobian(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, scale: float = 1.0) -> np.ndarray:
+        """``[S, N, P]`` by finite differences to both sides, all in one go; ``scale`` makes them wider."""
+        low, high = self._bounds(names)
+        steps = scale * np.array([STEPS.get(name, STEP) for name in names])
+        up, down = np.minimum(x + steps, high), np.maximum(x - steps, low)
+        axes = np.eye(len(x), dtype=bool)
+        errors = self._errors(names, [np.where(axis, end, x) for end in (up, down) for axis in axes])
+        slopes = [_by_piece((a - b) / sigma) / gap for a, b, gap in zip(errors, errors[len(x) :], up - down)]
+        return np.stack(slopes, axis=-1)
 
     # ---- the fit -------------------------------------------------------------------------------------
 
@@ -172,25 +178,29 @@ class _Problem:
         """Where the errors are least, and the standard deviation of each channel there, ``[2 nv]``."""
         low, high = self._bounds(names)
         sigma, x = ROUGH * self.size, np.clip(x, low + INSIDE, high - INSIDE)
-        for _ in range(ROUNDS):
-            x = self._descend(names, x, sigma)
-            better = self._jump(names, x, sigma)
-            x = x if better is None else self._descend(names, better, sigma)
+        self._shooting.every = self._few
+        x = self._descend(names, x, sigma, "soft_l1", 10.0)
+        better = self._jump(names, x, sigma)
+        x = x if better is None else self._descend(names, better, sigma, "soft_l1", 10.0)
+        self._shooting.every = 1
+        for wide in (3.0, 1.0):
             sigma = self._scatter(names, x)
+            x = self._descend(names, x, sigma, "cauchy", wide)
         return x, sigma
 
-    def _descend(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    def _descend(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, loss: str, wide: float) -> np.ndarray:
+        """``cauchy`` hardly looks at pieces in which contacts go another way, and comes home from nearby only."""
         low, high = self._bounds(names)
         found = least_squares(
             lambda x: self.residuals(names, x, sigma).ravel(),
             np.clip(x, low + EDGE, high - EDGE),
-            lambda x: self.jacobian(names, x, sigma).reshape(-1, len(x)),
+            lambda x: self.jacobian(names, x, sigma, wide).reshape(-1, len(x)),  # type: ignore[arg-type]  # it may be one
             bounds=(low, high),
-            loss="soft_l1",
+            loss=loss,
             f_scale=KINK,
             xtol=TOLERANCE,
             ftol=TOLERANCE,
-            max_nfev=12,
+            max_nfev=20,
         )
         return found.x
 
@@ -208,7 +218,7 @@ class _Problem:
     def standard_errors(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """``[P]``: with the errors of a piece taken together, and at least what errors by themselves would give."""
         slopes, residuals = self.jacobian(names, x, sigma), self.residuals(names, x, sigma)
-        weights = 1.0 / np.sqrt(1.0 + (residuals / KINK) ** 2)
+        weights = 1.0 / (1.0 + (residuals / KINK) ** 2)
         inverse = np.linalg.pinv(np.einsum("snp,sn,snq->pq", slopes, weights, slopes))
         scores = np.einsum("snp,sn->sp", slopes, weights * residuals)
         together = inverse @ (scores.T @ scores) @ inverse
@@ -225,7 +235,7 @@ class _Problem:
             together = np.array([self._as_force(name, n) if name in left else 0.0 for name, n in zip(names, x)])
             tried = [*alone, together, self._flattest(names, x, left)]
             changes = self._sizes_of_change(names, x, tried)
-            flat = next((way for way, change in zip(tried, changes) if change <= FINE / FLAT), None)
+            flat = next((way for way, change in zip(tried, changes) if change <= SHOWS), None)
             if flat is None:
                 return
             involved = [name for name in left if abs(flat[names.index(name)]) > 0.2 * np.abs(flat).max()]

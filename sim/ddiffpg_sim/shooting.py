@@ -54,18 +54,23 @@ class Candidate:
 class Shooting:
     """Pieces of ``motion`` of ``count`` readings each, one after the other, as far as it is whole.
 
-    ``starts [S]`` are the readings that they begin with. Commands up to ``most_delay`` s before are known.
+    ``starts [S]`` are the readings that they begin with. Commands up to ``most_delay`` s before are known. ``every`` so
+    many of these pieces are taken, which may be changed at any time.
     """
 
     def __init__(self, task: Task, motion: Motion, count: int, most_delay: float, threads: int = 1) -> None:
-        self.motion, self.count = motion, count
-        self.starts = _starts(motion, count, most_delay)
+        self.motion, self.count, self.every = motion, count, 1
+        self._starts = _starts(motion, count, most_delay)
         self._nominal = mujoco.MjModel.from_xml_string(task.model_xml())
         self._robot = Robot(self._nominal)
         self._models: list[mujoco.MjModel] = []
         self._data = [mujoco.MjData(self._nominal) for _ in range(threads)]
         self._rollout = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._told = _Told(motion)
+
+    @property
+    def starts(self) -> np.ndarray:
+        return self._starts[:: self.every]
 
     @property
     def readings(self) -> np.ndarray:
