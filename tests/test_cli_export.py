@@ -42,7 +42,8 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, way in enumerate(task.ways)
     )  # fmt: skip
     report = {"modes": [{"id": m.id, **CLAIMED} for m in modes]}
-    save_policy(run / "policy.pt", replace(policy, modes=modes, report=report))
+    varied = {"dynamics": {"mass": {"uniform": [0.7, 1.3], "unit": "factor"}}}
+    save_policy(run / "policy.pt", replace(policy, modes=modes, report=report, randomise=varied))
     assert main(["distill", str(run), "--iterations", "20", "--json", str(run.parent / "distill.json")]) == 0
     return run
 
@@ -89,7 +90,10 @@ def test_forced_export_can_be_inspected_and_says_so(
     report = json.loads(capsys.readouterr().out)
     assert (report["accepted"], report["modes"]) == (False, [0, 1])
     assert main(["inspect", str(out), "--json", "-"]) == 0
-    assert "lost" in json.dumps(json.loads(capsys.readouterr().out)["training"])
+    shown = capsys.readouterr()
+    assert "lost" in json.dumps(json.loads(shown.out)["training"])
+    assert json.loads(shown.out)["randomisation"]["dynamics"]["mass"]["uniform"] == [0.7, 1.3]
+    assert "mass 0.7 to 1.3 factor (seed 0)" in shown.err
     assert main(["eval", str(out), "--episodes", "2"]) == 0
     assert main(["run", "--policy", str(out), "--max-steps", "3"]) == 1
 

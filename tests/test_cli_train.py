@@ -266,3 +266,51 @@ def test_disk_full_while_saving(tmp_path: Path) -> None:
     assert "checkpoint.pt" in done.stderr.splitlines()[-1]
     assert not (out / "checkpoint.pt").exists()
     assert not list(out.glob("*.part"))
+
+
+# ---- robots that differ from episode to episode ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with the description that ships."""
+    out = tmp_path_factory.mktemp("runs") / "varied"
+    assert train(out, "--seed", "3", *SETTINGS, "--randomise") == 0
+    return out
+
+
+def test_what_varies_is_in_the_run_its_checkpoint_its_policy_and_its_log(varied: Path) -> None:
+    from ddiffpg_sim.variation import Variation
+
+    described = Variation.of_task("pointmaze-v1").plain()
+    assert json.loads((varied / "run.json").read_text())["began_with"]["randomise"] == described
+    assert load(varied / "policy.pt")["randomise"] == described
+    assert load(varied / "checkpoint.pt")["env"]["randomised"]["variation"] == described
+    assert any(",randomise/share," in line for line in log(varied))
+
+
+def test_a_run_goes_on_with_what_varied_when_it_began_and_with_nothing_else(
+    varied: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "light.yaml"
+    other.write_text("dynamics: {mass: {uniform: [0.5, 1.0], unit: factor}}\n")
+    assert train(varied, "--resume", "--randomise", str(other)) == 2
+    assert "--randomise dynamics.mass was {'uniform': [0.7, 1.3], 'unit': 'factor'} when" in one_line(capsys)
+    assert train(finished, "--resume", "--randomise") == 2
+    assert "--randomise was nothing when" in one_line(capsys)
+    before = log(varied)
+    assert train(varied, "--resume") == 0 and train(varied, "--resume", "--randomise") == 0
+    assert log(varied) == before
+
+
+def test_eval_drives_other_robots_and_names_what_it_does_not_know(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(finished), "--episodes", "2", "--randomise"]) == 0
+    wrong = tmp_path / "robot.yaml"
+    wrong.write_text("dynamics: {mass: {uniform: [0.5, 1.0], unit: kg}}\n")
+    capsys.readouterr()
+    assert main(["eval", str(finished), "--randomise", str(wrong)]) == 2
+    assert f"{wrong}: dynamics.mass.unit is 'kg': expected factor" in one_line(capsys)
+    assert main(["eval", str(finished), "--randomise", str(tmp_path / "none.yaml")]) == 2
+    assert "--randomise" in one_line(capsys)

@@ -130,10 +130,12 @@ def variation_of(run: Run) -> Variation | None:
 def _check_same_variation(run: Run, variation: Variation) -> None:
     """RunError where something else varied when ``run`` began, naming the first difference."""
     before = run.began_with.get("randomise")
-    difference = ("", "none", "some") if before is None else first_difference(before, variation.plain())
+    yours = variation.plain()
+    difference = ("", "nothing", yours) if before is None else first_difference(before, yours)
     if difference is not None:
         field, old, new = difference
-        raise RunError(f"{run.folder}: --randomise {field} was {old} when the run began and is {new} now; "
+        flag = f"--randomise {field}".rstrip()
+        raise RunError(f"{run.folder}: {flag} was {old} when the run began and is {new} now; "
                        "resume with the same or start a new run")
 
 

@@ -55,6 +55,15 @@ def test_json_gives_back_the_same_contract_at_full_precision():
     assert Contract.from_json(contract.to_json()) == contract
 
 
+def test_what_varied_in_training_is_there_if_anything_did():
+    plain = contract_of(MAZE_V1)
+    assert "randomisation" not in json.loads(plain.to_json())
+    ranges = {"seed": 3, "dynamics": {"mass": {"uniform": [0.7, 1.3], "unit": "factor"}}}
+    varied = dataclasses.replace(plain, randomisation=ranges)
+    assert Contract.from_json(varied.to_json()) == varied
+    assert fault(json.dumps({**GOOD, "randomisation": 0.3})).field == "randomisation"
+
+
 @pytest.mark.parametrize("where, keys", PLACES)
 def test_a_value_of_the_wrong_type_is_named(where, keys):
     """An object with a key that nobody knows fits nowhere, except where any object does."""
