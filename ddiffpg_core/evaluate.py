@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -153,21 +154,49 @@ def _run_batch(env: VecEnv, act: Act, plan: Plan, seed: int) -> Episodes:
     return Episodes(success, steps, tuple(track[: steps[i] + 1, i] for i in range(n)), outcomes)
 
 
+@dataclass(frozen=True)
+class Drives:
+    """Episodes ``run``, what each was ``asked [E]`` for, and the mode whose way it has ``taken [E]``: -1 where none."""
+
+    asked: np.ndarray
+    run: Episodes
+    taken: np.ndarray
+
+    def result(self, mode_id: int, returned: Mapping[tuple[int, int], float] = MappingProxyType({})) -> ModeResult:
+        """Of the episodes that were asked for a mode; ``returned`` are shares by (from, to)."""
+        rows = self.asked == mode_id
+        won = rows & self.run.success
+        back = {a: share for (a, b), share in returned.items() if b == mode_id}
+        return ModeResult(
+            id=mode_id,
+            success=float(self.run.success[rows].mean()),
+            adherence=float((self.taken[won] == mode_id).mean()) if won.any() else 0.0,
+            returns=float(np.mean(list(back.values()))) if back else None,
+            mean_steps=float(self.run.steps[won].mean()) if won.any() else None,
+            returns_from=back,
+        )
+
+
+def drive(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int) -> Drives:
+    """``episodes`` unconditioned, and as many of each mode."""
+    asked = np.repeat([UNCONDITIONED, *(m.id for m in modes)], episodes)
+    run = run_episodes(env, act, Plan(asked, asked, np.zeros(len(asked), int)), seed)
+    return Drives(asked, run, _nearest_modes(run, modes, env.spec))
+
+
 def evaluate(env: VecEnv, act: Act, modes: Sequence[KnownMode], episodes: int, seed: int,
              share_ways: ShareWays | None = None) -> Report:
     """``episodes`` a mode and unconditioned, and as many again shared over the modes to come back from."""
     ids = [m.id for m in modes]
-    asked = np.repeat([UNCONDITIONED, *ids], episodes)
-    direct = run_episodes(env, act, Plan(asked, asked, np.zeros(len(asked), int)), seed)
-    nearest = _nearest_modes(direct, modes, env.spec)
-    alone = [_mode_result(i, direct, asked == i, nearest, {}) for i in ids]
-    halfway = {m.id: _halfway(direct, asked == m.id) for m in alone if m.learned}
+    drives = drive(env, act, modes, episodes, seed)
+    direct = drives.run
+    halfway = {i: _halfway(direct, drives.asked == i) for i in ids if drives.result(i).learned}
     returned = _returns(env, act, modes, halfway, episodes, seed + 1_000_003)
-    results = [_mode_result(i, direct, asked == i, nearest, returned) for i in ids]
-    free = asked == UNCONDITIONED
-    taken = nearest[free & direct.success]
-    share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
+    results = [drives.result(i, returned) for i in ids]
+    free = drives.asked == UNCONDITIONED
     arrived = np.flatnonzero(free & direct.success)
+    taken = drives.taken[arrived]
+    share = {i: float((taken == i).mean()) if len(taken) else 0.0 for i in ids}
     ways = None
     if share_ways is not None:
         ways = share_ways([direct.paths[i] for i in arrived], direct.outcomes[arrived], episodes)
@@ -246,17 +275,3 @@ def _took(path: np.ndarray, prototype: np.ndarray, spec: TaskSpec) -> bool:
         return False
     half = prototype[len(prototype) // 2:]
     return bool(distance_to_way(half, path).max() <= spec.path_tolerance)
-
-
-def _mode_result(mode_id: int, direct: Episodes, rows: np.ndarray, nearest: np.ndarray,
-                 returned: dict[tuple[int, int], float]) -> ModeResult:
-    won = rows & direct.success
-    back = {a: share for (a, b), share in returned.items() if b == mode_id}
-    return ModeResult(
-        id=mode_id,
-        success=float(direct.success[rows].mean()),
-        adherence=float((nearest[won] == mode_id).mean()) if won.any() else 0.0,
-        returns=float(np.mean(list(back.values()))) if back else None,
-        mean_steps=float(direct.steps[won].mean()) if won.any() else None,
-        returns_from=back,
-    )

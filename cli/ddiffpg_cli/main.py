@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "export",
     "states": "states",
     "inspect": "inspect",
+    "transfer": "transfer",
     "run": "run",
     "film": "film",
     "demo": "demo",

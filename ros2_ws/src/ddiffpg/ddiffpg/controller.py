@@ -38,6 +38,7 @@ from ddiffpg.handoff import Hand, HandoffConfig, Heard
 from ddiffpg.intent import Intent, IntentTracker
 from ddiffpg.known_states import UNSEEN, Watch
 from ddiffpg.latency import Stopwatch
+from ddiffpg.margins import WITHIN, MarginWatch
 from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe, path_body, velocity_of
 from ddiffpg.obstacles import Approach, Obstacles
@@ -114,6 +115,7 @@ class Controller:
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
         self._arrival = Arrival(self._ways, config.arrive_radius, contract.path_tolerance)
         self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
+        self._margins, self._outside = MarginWatch(contract.margins, config), WITHIN
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None
         self._last: float | None = None
@@ -129,7 +131,7 @@ class Controller:
         heard = self._hear(now, command)
         self.hand = handoff.step(self.hand, heard, self.rules)
         tick = _Tick(now, elapsed, heard, handoff.seen(self.hand, command), watch)
-        self._seen = UNSEEN
+        self._seen, self._outside = UNSEEN, WITHIN
         fault = fault or self._input_fault(now, state, obstacles, command)
         if tick.hand.source == FAULT or fault or state is None:
             return self._hold(tick, fault or "no state")
@@ -139,7 +141,7 @@ class Controller:
         watch.lap("observe")
         if fault:
             return self._hold(tick, fault)
-        self._seen = self._watch.look(now, observation)
+        self._seen, self._outside = self._watch.look(now, observation), self._margins.look(now, now - state.stamp)
         view = self._look(now, observation, state, obstacles)
         watch.lap("ways")
         return self._decide(tick, view, obstacles)
@@ -205,8 +207,9 @@ class Controller:
     def _decide(self, tick: _Tick, view: _View, obstacles: Obstacles | None) -> Decision:
         """What to do when everything that is needed is there."""
         state, mode, reason = self._choose(view, tick)
-        if state == DRIVE and self._seen.hold:
-            return self._hold(tick, self._seen.text)
+        doubt = next((seen for seen in (self._seen, self._outside) if seen.hold), None)
+        if state == DRIVE and doubt is not None:
+            return self._hold(tick, doubt.text)
         wanted = self._wanted(state, mode, view, tick)
         if state == DRIVE and not np.isfinite(wanted).all():
             return self._hold(tick, f"the policy gave {wanted.tolist()}")
@@ -328,7 +331,7 @@ class Controller:
             "blend": handoff.share(tick.hand, tick.now, tick.elapsed, self.rules),
             "intent": self._intent,
             "unknown": self._seen.distance,
-            "warnings": (self._seen.text,) if self._seen.text else (),
+            "warnings": tuple(filter(None, (self._seen.text, self._outside.text))),
         }
 
 

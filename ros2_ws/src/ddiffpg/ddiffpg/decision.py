@@ -196,6 +196,12 @@ class ControllerConfig:
         2.0, "", 0.0, 1000.0, "the policy does not drive where it is so many times farther; 0: it does everywhere"
     )
     unknown_hold_after: float = parameter(0.5, "s", 0.0, 60.0, "once that has lasted for so long")
+    robot_delay: float = parameter(
+        0.0, "s", 0.0, 10.0, "what the robot takes to do as it is told; with the age of its state, against the margins"
+    )
+    margins_hold: bool = parameter(
+        False, "", None, None, "the policy does not drive at delays or rates outside of its margins; false: it warns"
+    )
     noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples")
 
     def __post_init__(self) -> None:
