@@ -26,6 +26,8 @@ BEAT = 0.02  # s between the rig's messages
 START = 60.0  # s that a process may take to start on a busy machine
 LATE = 0.12  # s by which a message that is overtaken comes late
 STANDS = 0.02  # m/s
+# Of a controller that a FedRig feeds: its robot stands whatever is sent, and no way is to be given up for that.
+PATIENT = {"progress_time": 600.0}  # s
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Outcome:
 
 
 class FedRig:
-    """Feeds a controller of the first maze with a robot that stands at its start, and a human, all by hand."""
+    """Feeds a controller of the first maze, a PATIENT one, with a robot that stands at its start, and a human, all by
+    hand."""
 
     def __init__(self, observer: Observer) -> None:
         self.observer, self.robot = observer, Robot(observer)

@@ -15,6 +15,7 @@ from _fault_rig import FedRig
 from _slow_policy import SLOW, STUCK
 
 from ddiffpg.controller_node import PARAMETERS
+from ddiffpg.margins import WINDOW
 from ddiffpg_sim.sim_robot_node import PARAMETERS as ROBOT_PARAMETERS
 
 BY_ITSELF, REARM = "by itself, once it is good again", "`~/rearm`, then `~/engage` or drive"
@@ -63,7 +64,7 @@ class Fault:
 def defaults() -> dict[str, float]:
     """What the times are made of, in seconds: parameters as they are where nobody sets them."""
     known = {spec.name: spec.default for spec in (*PARAMETERS, *ROBOT_PARAMETERS)}
-    return {**known, "period": 1.0 / RATE, "quarter": known["tick_timeout"] / 4}
+    return {**known, "period": 1.0 / RATE, "quarter": known["tick_timeout"] / 4, "window": WINDOW}
 
 
 # ---- how some are brought about ----------------------------------------------------------------------------
@@ -205,6 +206,12 @@ FAULTS = (
           "distance from the states in the policy file (not in older files)", ("period", "unknown_hold_after"),
           "HOLD", "the state is unknown", EMERGENCY, "by itself, once it is back, say by hand",
           test="tests/robot/test_known_states.py::test_in_a_state_that_it_does_not_know_the_policy_does_not_drive"),
+    Fault("outside of the margins", "states that come later, or commands that come at another rate, than the policy "
+          "holds with", "the last second's, against the policy file (not in older files)", ("period", "window"),
+          "HOLD", "the policy holds", EMERGENCY,
+          "by itself, once they are within; without `margins_hold` it only warns",
+          parameters=(("margins_hold", True),),
+          test="tests/robot/test_margins.py::test_or_holds_where_it_is_told_to"),
     Fault("slow inference", "a tick longer than a period", "each tick's time, in status and `/diagnostics`",
           ("period", "tick_timeout"), "DRIVE", "deadlines are missed", "late", "by itself, once it is fast again",
           spoil("twist.twist.linear", "x", SLOW), slow=True, parameters=(("rate", 50.0), ("state_timeout", 5.0))),
@@ -248,7 +255,7 @@ FAULTS = (
 
 # ---- the table of docs/safety.md -----------------------------------------------------------------------------
 
-WORDS = {"period": "a period", "quarter": "a quarter of that"}
+WORDS = {"period": "a period", "quarter": "a quarter of that", "window": "a second"}
 HEAD = ("fault", "noticed by", "within", "ms", "measured ms", "stands after ms", "state: reason", "sent", "to go on")
 
 

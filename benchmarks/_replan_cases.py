@@ -92,15 +92,17 @@ class Cases:
         raise ValueError(f"{kind} {index} of seed {seed}: found no place that leaves what is wanted in {TRIES} tries")
 
     def _wanted(self, kind: str, boxes: Sequence[ScriptedBox], track: Track) -> bool:
-        """Does a known way stay free from where the robot is when the last of ``boxes`` has come? In ``all``: none."""
+        """Is a known way free at the start, and does one stay so from where the robot is when the last of ``boxes``
+        has come? In ``all``: none from there."""
         if kind == "none":
             return True
         last = max(box.times[0] for box in boxes)
         here = np.array([np.interp(last, track.time, axis) for axis in track.position.T])
         if kind == "moving":  # it is gone in the end
             return _gap(boxes[0], here) >= ROOM
-        there = [obstacle for box in boxes if (obstacle := box.at(last)) is not None]
-        return self._search.free(here, there) != (kind == "all")
+        if kind == "all":
+            return not self._search.free(here, _there(boxes, last))
+        return self._search.free(track.position[0], _there(boxes, 0.0)) and self._search.free(here, _there(boxes, last))
 
     def _drive(self, seed: int, mode: int) -> Track:
         robot = self._robot
@@ -239,6 +241,10 @@ def _from_zero(box: ScriptedBox) -> ScriptedBox:
     later = [(t, c) for t, c in zip(box.times, box.centers) if t > 0.0]
     times, centers = zip(*[(0.0, now.center), *later])
     return ScriptedBox(box.id, box.half_size, box.yaw, times, centers, box.goes)
+
+
+def _there(boxes: Sequence[ScriptedBox], when: float) -> list[Obstacle]:
+    return [obstacle for box in boxes if (obstacle := box.at(when)) is not None]
 
 
 def _gap(box: ScriptedBox, point: np.ndarray) -> float:

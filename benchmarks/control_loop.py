@@ -10,10 +10,7 @@ after their deadlines, which are absolute. The loops take turns in short stretch
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import sys
 import tempfile
 import threading
@@ -23,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.policy import Policy
 from ddiffpg_cli.ros_processes import CommandProcess, private_domain
@@ -143,15 +141,10 @@ def main() -> None:
             rclpy.shutdown()
     result = {
         "benchmark": "control_loop",
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "settings": {"rate_hz": args.rate, "seconds": args.seconds, "rounds": args.rounds, "scan_hz": SCAN_HZ},
         "loops": {loop: summarise(stretches) for loop, stretches in found.items()},
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if args.json == "-":
-        print(text, end="")
-    else:
-        Path(args.json).write_text(text, encoding="utf-8")
+    write(result, args.json)
 
 
 def summarise(stretches: list[dict[str, Any]]) -> dict[str, float]:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from contextlib import closing
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _result import write
 from _teleop_session import Session
 from handoff import Human
 
@@ -130,10 +129,8 @@ def main() -> None:
         "wanted": f"two modes with success and adherence of {WANTED}",
         "wanted_is_met": all(count >= 2 for count in given),
         "by_seed": found,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -25,6 +23,7 @@ from typing import Any
 import numpy as np
 from _discovery_paths import CONFIG, PathSet, early, gather, generated, pillars, stored
 from _discovery_rules import RULES
+from _result import write
 from sklearn.metrics import adjusted_rand_score
 
 from ddiffpg_core.config import ModesConfig
@@ -120,9 +119,8 @@ def main() -> None:
         return
     sets = [*stored(), *early(), *generated(args.seeds)]
     spent = cost([(2, 40), (4, 4), (4, 28), (5, 8)])
-    result = {"benchmark": "discovery", "seeds": args.seeds, "sets": len(sets), "rows": compare(sets), "cost": spent,
-              "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}}
-    args.json.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"benchmark": "discovery", "seeds": args.seeds, "sets": len(sets), "rows": compare(sets), "cost": spent}
+    write(result, str(args.json))
     print(table(result))
 
 

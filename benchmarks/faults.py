@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
 import statistics
 import tempfile
@@ -24,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _fault_rig import STANDS, FedRig, Outcome, Pair
+from _fault_rig import PATIENT, STANDS, FedRig, Outcome, Pair
 from _faults import FAULTS, Fault, defaults, table
+from _result import write
 from _slow_policy import slow_down
 
 from ddiffpg_cli.observer_node import Observer
@@ -90,7 +89,8 @@ def of_fault(
     outcomes = []
     with scene(environment, folder) as (made, observer):
         rig = FedRig(observer)
-        process = made.start("ddiffpg.controller_node", policy=policy, autostart=True, **dict(fault.parameters))
+        parameters = {**PATIENT, **dict(fault.parameters)}
+        process = made.start("ddiffpg.controller_node", policy=policy, autostart=True, **parameters)
         for i in range(rounds):
             fault.before(rig)
             rig.drive()
@@ -168,10 +168,8 @@ def main() -> None:
         "seed": args.seed,
         "seconds": {name: value for name, value in defaults().items() if name in names},
         "faults": {name: summary(outcomes) for name, outcomes in found.items()},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
     }
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,12 @@ terms of what a transition allows; jerk is the second difference of what is sent
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.contract import Contract
 from ddiffpg.controller import Controller, ControllerConfig, HandoffConfig
@@ -226,10 +223,8 @@ def main() -> None:
         "wanted_kept_at_a_quarter": WANTED_KEPT,
         "wanted_is_met_where_ways_have_parted": sum(quarter) >= WANTED_KEPT * len(quarter),
         "by_policy": by_policy,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

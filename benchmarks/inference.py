@@ -12,9 +12,7 @@ files are made for pointmaze-v1 with the default sizes and random weights: the t
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from _result import write
 
 from ddiffpg.policy import Policy
 from ddiffpg_core.checkpoint import SavedPolicy
@@ -174,10 +173,6 @@ def report(measured: dict[str, np.ndarray], rounds: int, calls: int) -> dict[str
         "ratio": {"median": round(ratio, 1), "lowest": round(min(ratios), 1), "highest": round(max(ratios), 1)},
         "wanted": {"p50": P50_US, "p99": P99_US, "ratio": RATIO},
         "met": {"p50": times[0].p50 <= P50_US, "p99": times[0].p99 <= P99_US, "ratio": ratio >= RATIO},
-        "machine": {
-            "python": platform.python_version(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
-            "machine": platform.machine(), "cores": os.cpu_count(), "load_before": os.getloadavg()[0],
-        },
     }  # fmt: skip
 
 
@@ -193,6 +188,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     torch.set_num_threads(1)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         acts = candidates(args.policy, Path(folder))
         result = report(measure(acts, args.rounds, args.calls), args.rounds, args.calls)
@@ -200,12 +196,7 @@ def main() -> int:
         print(f"{row['name']:36s} p50 {row['p50']:7.1f}  p99 {row['p99']:7.1f} us   "
               f"(on the processor {row['cpu_p50']:.1f}, {row['cpu_p99']:.1f})", file=sys.stderr)  # fmt: skip
     print(f"{EAGER} / {STUDENT}: {result['ratio']['median']}; met: {result['met']}", file=sys.stderr)
-    text = json.dumps(result, indent=2) + "\n"
-    if args.json == "-":
-        print(text, end="")
-    else:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(text, encoding="utf-8")
+    write(result, args.json, torch=torch.__version__, onnxruntime=onnxruntime.__version__, load=load)
     return 0 if all(result["met"].values()) else 1
 
 

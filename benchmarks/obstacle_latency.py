@@ -10,14 +10,12 @@ has sent the first command of another mode. Prints milliseconds, p50 / p99 / wor
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.policy import Policy
 from ddiffpg_cli.ros_processes import NodeProcess, private_domain
@@ -87,10 +85,8 @@ def main() -> None:
         "obstacle_to_command_ms": {"p50": round(p50, 2), "p99": round(p99, 2), "worst": round(max(taken), 2)},
         "allowed_ms": period + ALLOWED_MS,
         "within": sum(ms <= period + ALLOWED_MS for ms in taken),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
     }
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ import argparse
 import contextlib
 import math
 import multiprocessing
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -30,6 +28,7 @@ from typing import Any
 import numpy as np
 from _replan_cases import KINDS, Case, Cases
 from _replan_strategies import STRATEGIES
+from _result import write
 
 from ddiffpg.controller import Controller, ControllerConfig, Decision, Operator
 from ddiffpg.decision import DRIVE
@@ -39,7 +38,7 @@ from ddiffpg.tracking import Tracker
 from ddiffpg_cli.arguments import existing_file, not_negative, positive, positive_number
 from ddiffpg_cli.commands.run import find_task
 from ddiffpg_cli.errors import BadInput
-from ddiffpg_cli.output import Progress, check_json_target, table, text_out, write_json
+from ddiffpg_cli.output import Progress, check_json_target, table, text_out
 from ddiffpg_cli.shipped import shipped_policy
 from ddiffpg_sim import tasks
 from ddiffpg_sim.closed_loop import declared, tell
@@ -274,7 +273,6 @@ def report(outcomes: Sequence[Outcome], plan: Plan, commit: str) -> dict[str, An
         "commit": commit,
         "wanted": WANTED,
         "kinds": by,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
 
 
@@ -331,7 +329,7 @@ def main() -> int:
         from _replan_pictures import draw_paths
 
         draw_paths(outcomes, args.out, Policy.load(policy).contract)
-    write_json(result, args.json)
+    write(result, args.json)
     return 0
 
 

@@ -19,7 +19,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg_cli.ros_processes import NodeProcess, private_domain
 from ddiffpg_cli.shipped import shipped_policy
@@ -149,18 +149,13 @@ def main() -> None:
                     print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     result = {
         "benchmark": "ros_latency",
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "settings": {"policy": args.policy.name, "executor": args.executor, "seconds": args.seconds,
                      "rounds": args.rounds, "beams": BEAMS, "scan_hz": SCAN_HZ,
                      "busy": f"{os.cpu_count()} processes that compute without end, one for each core"},
         "wanted": {"overhead_p99_ms_idle": WANTED_OVERHEAD_MS, "missed_share_100_hz": WANTED_MISSES},
         "runs": runs,
     }  # fmt: skip
-    text = json.dumps(result, indent=1) + "\n"
-    if args.json == "-":
-        print(text, end="")
-    else:
-        Path(args.json).write_text(text, encoding="utf-8")
+    write(result, args.json)
 
 
 def parse() -> argparse.Namespace:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -29,13 +28,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-for room in ("", "sim", "ros2_ws/src/ddiffpg"):
+for room in ("", "cli", "sim", "ros2_ws/src/ddiffpg"):
     sys.path.insert(0, str(ROOT / room))
 
 import gymnasium  # noqa: E402
 import mujoco  # noqa: E402
 import mujoco.rollout  # noqa: E402
 import numpy as np  # noqa: E402
+from _result import write  # noqa: E402
 
 import ddiffpg_sim.gym_env  # noqa: E402, F401 (registers the tasks)
 from ddiffpg_sim import tasks  # noqa: E402
@@ -268,20 +268,8 @@ def main() -> None:
     if max(args.threads) > cores:
         print(f"--threads {max(args.threads)} is more than this machine's {cores} cores", file=sys.stderr)
     results = measure(args)
-    machine = {
-        "python": platform.python_version(),
-        "mujoco": mujoco.__version__,
-        "gymnasium": gymnasium.__version__,
-        "machine": platform.machine(),
-        "cores": cores,
-        "load_average_1_min": os.getloadavg()[0],
-    }
-    report = {"rounds": args.rounds, "seconds": args.seconds, **machine}
-    text = json.dumps({**report, "results": [asdict(r) for r in results]}, indent=2)
-    if args.json == "-":
-        print(text)
-    elif args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    report = {"rounds": args.rounds, "seconds": args.seconds, "results": [asdict(r) for r in results]}
+    write(report, args.json, mujoco=mujoco.__version__, gymnasium=gymnasium.__version__)
 
 
 if __name__ == "__main__":

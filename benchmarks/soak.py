@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
-import platform
 import signal
 import tempfile
 import time
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.controller import Controller, ControllerConfig, Operator
 from ddiffpg.policy import Policy
@@ -213,10 +212,7 @@ def main() -> None:
         result["up_and_down"] = up_and_down(policy, args.rounds, Path(folder))
         result["ros"] = over_ros(policy, args.seconds, Path(folder))
     loads = {"at_the_start": load, "at_the_end": os.getloadavg()[0]}
-    machine = {"processor": platform.machine(), "python": platform.python_version(), "cores": os.cpu_count()}
-    result["machine"] = {**machine, "load": {name: round(value, 2) for name, value in loads.items()}}
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json, load={name: round(value, 2) for name, value in loads.items()})
 
 
 if __name__ == "__main__":

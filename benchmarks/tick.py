@@ -12,8 +12,6 @@ two of them anywhere and the rest in the walls: nothing can be kept from the tic
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.contract import METADATA_KEY, VERSION, ActionField, Contract, Mode, ObservationField, Training
 from ddiffpg.controller import Controller, ControllerConfig, Operator
@@ -185,14 +184,12 @@ def main() -> None:
         "boxes": BOXES,
         "scan_points": BEAMS,
         "ticks": args.ticks,
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
         "wall_clock": wall,
         "processor_time": processor,
         "budget_p99_ms": BUDGET_MS,
         "within_budget": wall["stages"]["total"]["p99_ms"] <= BUDGET_MS,
     }
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

@@ -16,24 +16,22 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from _plain_update import PlainUpdate
+from _result import write
 
 from ddiffpg_core import precision
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.config import Config, override
 from ddiffpg_core.defaults import load_preset
+from ddiffpg_core.machine import machine
 from ddiffpg_core.paths import resample
 from ddiffpg_core.spec import Step
 from ddiffpg_sim import tasks
@@ -205,16 +203,10 @@ def main() -> None:
             print(f"{networks:5s} networks, {batch:4d} rows: ours {r.ours_ms:7.1f} ms, plain {r.plain_ms:7.1f} ms, "
                   f"ratio {r.ratio:.2f} ({r.ratio_lowest:.2f} to {r.ratio_highest:.2f}), with the same products "
                   f"{r.ratio_same_products:.2f}", file=sys.stderr)
-    about = {"device": torch.cuda.get_device_name() if args.device != "cpu" else platform.processor() or "cpu",
-             "torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
-             "cores": os.cpu_count(), "threads": args.threads, "load_average_1_min": os.getloadavg()[0],
-             "task": TASK, "modes": MODES, "rounds": args.rounds, "medium_is_float32": precision.medium_is_float32(),
-             "largest_differences": agreement}
-    text = json.dumps({**about, "results": [asdict(r) for r in results]}, indent=1)
-    if args.json == "-":
-        print(text)
-    elif args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    about = {"threads": args.threads, "task": TASK, "modes": MODES, "rounds": args.rounds,
+             "medium_is_float32": precision.medium_is_float32(), "largest_differences": agreement}
+    results = [asdict(r) for r in results]
+    write({**about, "results": results}, args.json, torch=torch.__version__, **machine(args.device))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay, Rows
 from ddiffpg_core.symmetry import Symmetries
 
 _Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+_Marks = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 FIRST_MODE = 2  # groups: 0 explores, 1 finds the nearest goal, modes follow
 
 
@@ -202,7 +203,7 @@ class Sampler:
         device = rows.slot.device
         return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen, taught
 
-    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: tuple[torch.Tensor, ...],
+    def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: _Marks,
                returns: _Three) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time, seen = self.replay, rows.slot, rows.time, marks[-1]

@@ -15,13 +15,16 @@ MATMUL = ("float32", "reduced")
 DDIFFPG = "ddiffpg"
 METHODS = (DDIFFPG, "sac", "td3", "dipo", "diffusion-ql")
 """What may be trained: DDiffPG and its baselines."""
+NOMINAL, TRANSFER = SELECT = ("nominal", "transfer")
+"""Where the best policy of a run is looked for: in the task's own model, or on robots that differ from it."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The method, and the loop: how long, how many episodes side by side, how often to look.
 
-    ``offline_updates``: how many updates there are from what a run begins with, before its first step.
+    ``select``: by which evaluation a policy is kept, one of SELECT. ``offline_updates``: how many there are from what a
+    run begins with, before its first step.
     """
 
     method: str = DDIFFPG
@@ -37,6 +40,7 @@ class TrainConfig:
     eval_every: int = 1000
     eval_episodes: int = 20
     final_episodes: int = 100
+    select: str = NOMINAL
     checkpoint_every: int = 500
     fade_from: float = 0.7
     device: str = "cpu"
@@ -45,6 +49,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.matmul not in MATMUL:
             raise ConfigError(f"train.matmul is {self.matmul!r}: expected {' or '.join(MATMUL)}")
+        if self.select not in SELECT:
+            raise ConfigError(f"train.select is {self.select!r}: expected {' or '.join(SELECT)}")
         if self.method not in METHODS:
             raise ConfigError(f"train.method is {self.method!r}: no such method (known: {', '.join(METHODS)})")
         for name in ("iterations", "num_envs", "recluster_every", "log_every", "eval_every", "checkpoint_every"):

@@ -7,14 +7,23 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def machine(device: str) -> dict[str, Any]:
-    """Processor, cores that this process may use, and torch's ``device``; nothing that names this one machine."""
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return {"architecture": platform.machine(), "processor": _processor(Path("/proc/cpuinfo")),
-            "cores": len(os.sched_getaffinity(0)), "device": device, "gpu": gpu}
+    """The host and torch's ``device``; nothing that names this one machine."""
+    return {**host(), "device": device, "gpu": _gpu(device) if device.startswith("cuda") else None}
+
+
+def host() -> dict[str, Any]:
+    """Processor (its architecture where its name is not known), and the cores that this process may use."""
+    architecture = platform.machine()
+    return {"architecture": architecture, "processor": _processor(Path("/proc/cpuinfo")) or architecture,
+            "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+
+
+def _gpu(device: str) -> str:
+    import torch  # what tells the host alone needs none
+
+    return torch.cuda.get_device_name(device)
 
 
 def _processor(cpuinfo: Path) -> str | None:

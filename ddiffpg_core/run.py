@@ -49,6 +49,7 @@ class Run:
         self.iteration = 0
         self.best: list[float] = []
         self.trained_seconds = self.trained_cpu = 0.0
+        self.judge: Evaluator | None = None  # by whose report a policy is kept; None: by that of every evaluation
         self.on_progress: Callable[[int, str], None] = lambda iteration, note: None
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
         self._note = ""
@@ -176,8 +177,12 @@ class Run:
         self._note = f"success {report.unconditioned_success:.2f}"
         if report.conditioned:
             self._note = f"{report.modes_learned} of {len(report.modes)} modes learned"
-        if score(report) >= self.best:
-            self.best = score(report)
+        judged = report
+        if self.judge is not None:
+            judged = self.judge(policy, self.config.train.eval_episodes)
+            self._write(iteration, {f"transfer/{name}": value for name, value in curve_points(judged).items()})
+        if score(judged) >= self.best:
+            self.best = score(judged)
             checkpoint.save_policy(self.folder / "policy.pt", replace(policy, report=report.to_dict()))
 
     def _policy(self, agent: Learner) -> SavedPolicy:

@@ -1,5 +1,5 @@
-"""The tables in docs/operator.md and docs/ros.md: topics, services and parameters from what the nodes say, latency from
-what was recorded.
+"""The tables in docs/operator.md, ros.md and transfer.md: topics, services and parameters from what the nodes say,
+latency and transfer from what was recorded.
 
     python scripts/doc_tables.py            # writes them into the pages
     python scripts/doc_tables.py --check    # exit code 1 where a page is not what the nodes say
@@ -93,6 +93,47 @@ def loops() -> str:
     return about(found) + head("loop", "late by, p50 (ms)", "p99", "p99.9", "ticks that ran") + "".join(rows)
 
 
+TRANSFERS: tuple[tuple[str, tuple[str, ...], float, float], ...] = (
+    ("delay up to 0.1 s", ("delay",), 0.0, 0.1), ("up to 0.2 s", ("delay",), 0.0, 0.2),
+    ("mass, strength, friction 0.7 to 1.3", ("mass", "strength", "friction"), 0.7, 1.3),
+    ("rate 0.5 to 2", ("rate",), 0.5, 2.0), ("noise up to 0.05", ("noise",), 0.0, 0.05),
+)  # fmt: skip
+
+
+def transfers() -> str:
+    """Of each policy the least success that a mode has in each range, seeds taken together."""
+    rows = []
+    for file in sorted((RESULTS / "transfer").glob("*.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        cells = found["cells"]
+        seeds = len({cell["seed"] for cell in cells})
+        shares = [least(c for c in cells if c["axis"] in axes and low <= c["value"] <= high)
+                  for _, axes, low, high in TRANSFERS]  # fmt: skip
+        nominal, other = (least(c for c in cells if c["axis"] == axis) for axis in ("nominal", "simulator"))
+        rows.append(row(f"`{file.stem}`", f"{found['episodes']} × {seeds}", nominal, *shares, other))
+    names = (name for name, *_ in TRANSFERS)
+    return head("policy", "episodes a mode × seeds", "nominal", *names, "another simulator") + "".join(rows)
+
+
+def least(cells: Iterable[dict[str, Any]]) -> str:
+    by_mode: dict[tuple[Any, ...], list[float]] = {}
+    for cell in cells:
+        for outcome in cell["outcomes"][1:]:  # the first is unconditioned
+            by_mode.setdefault((cell["axis"], cell["value"], outcome["mode"]), []).append(outcome["success"])
+    return f"{min(sum(shares) / len(shares) for shares in by_mode.values()):.2f}"
+
+
+def both_ways() -> str:
+    """Success directly and over ROS."""
+    rows = []
+    for file in sorted(RESULTS.glob("sim_to_sim_*.json")):
+        for policy, robots in json.loads(file.read_text(encoding="utf-8"))["policies"].items():
+            rows += [row(f"`{policy}`", robot, f"{found['episodes_a_mode']} × {len(found['direct']['modes'])}",
+                         *(f"{found[way]['success']:.3f}" for way in ("direct", "over_ros")), f"{found['gap']:.3f}")
+                     for robot, found in robots.items()]  # fmt: skip
+    return head("policy", "robot", "episodes × modes", "directly", "over ROS", "gap") + "".join(rows)
+
+
 def recorded(name: str) -> dict[str, Any] | None:
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -123,6 +164,8 @@ def tables() -> dict[str, str]:
         "simulated robot": parameters(sim_robot_node.PARAMETERS),
         "latency": latency(),
         "control loop": loops(),
+        "transfers": transfers(),
+        "sim to sim": both_ways(),
     }
 
 
@@ -137,7 +180,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
     stale = []
-    for page in (DOCS / "operator.md", DOCS / "ros.md"):
+    for page in (DOCS / "operator.md", DOCS / "ros.md", DOCS / "transfer.md"):
         text = page.read_text(encoding="utf-8")
         if filled(text) != text:
             stale.append(page.name)

@@ -74,6 +74,15 @@ def test_train_reports_in_the_form_of_eval(finished: Path, capsys: pytest.Captur
     assert {"task", "modes_learned", "modes", "unconditioned"} <= evaluated.keys()
 
 
+def test_a_policy_can_be_chosen_by_how_it_does_on_other_robots(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train(out, *SETTINGS, "--set", "train.iterations=40", "--select", "transfer") == 0
+    assert "select: transfer" in (out / "config.yaml").read_text()
+    judged = [line for line in log(out) if ",transfer/" in line]
+    assert judged and judged[0].startswith("40,transfer/eval/unconditioned_success,")
+    assert (out / "policy.pt").is_file()
+
+
 def test_killed_and_resumed_is_the_same_run(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     flags = ["train", "pointmaze-v1", "--out", str(out), "--seed", "3", *SETTINGS]

@@ -24,12 +24,14 @@ COMMANDS = {
     "states": "states",
     "adapt": "adapt",
     "inspect": "inspect",
+    "transfer": "transfer",
     "run": "run",
     "film": "film",
     "demo": "demo",
     "record": "record",
     "replay": "replay",
     "report": "report",
+    "identify": "identify",
     "bench": "bench",
 }
 EPILOG = """exit codes: 0 it went well; 1 the thing failed (a goal not reached, an export refused, an obstacle touched);

@@ -16,12 +16,14 @@ import numpy as np
 from mcap.exceptions import EndOfFile, McapError
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 STATUS = "diagnostic_msgs/msg/DiagnosticStatus"
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 PARAMETER_EVENT = "rcl_interfaces/msg/ParameterEvent"
 SAID = ("state", "reason", "mode", "action")  # what the status of a controller has in every tick
+PADDING = 4  # bytes
 _VALUES = {1: "bool_value", 2: "integer_value", 3: "double_value", 4: "string_value", 6: "bool_array_value",
            7: "integer_array_value", 8: "double_array_value", 9: "string_array_value"}  # fmt: skip
 
@@ -132,8 +134,16 @@ class Recording:
                     kinds[record.id] = record.topic, schemas[record.schema_id]
                 elif isinstance(record, Message) and record.channel_id in kinds:
                     topic, kind = kinds[record.channel_id]
-                    message = self._types.deserialize_cdr(record.data, kind)
+                    message = self._read(record.data, kind)
                     yield Heard(topic, record.log_time * 1e-9, record.publish_time * 1e-9, message)
+
+    def _read(self, data: bytes, kind: str) -> Any:
+        """Where a message ends with an empty array of doubles, as joint states without efforts do, ROS leaves four
+        more bytes behind it than the library lets pass."""
+        try:
+            return self._types.deserialize_cdr(data, kind)
+        except SerdeError:
+            return self._types.deserialize_cdr(data[:-PADDING], kind)
 
     def _records(self, file: Path) -> Iterator[Any]:
         at_end = False

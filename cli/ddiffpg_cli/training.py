@@ -16,7 +16,7 @@ from matplotlib.patches import Circle, Rectangle
 from ddiffpg_core import checkpoint, precision
 from ddiffpg_core.acting import evaluate_policy
 from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy
-from ddiffpg_core.config import Config
+from ddiffpg_core.config import TRANSFER, Config
 from ddiffpg_core.evaluate import Report
 from ddiffpg_core.method import make_agent
 from ddiffpg_core.pictures import draw_all
@@ -24,12 +24,14 @@ from ddiffpg_core.run import Evaluator, Run, RunError
 from ddiffpg_core.spec import VecEnv
 from ddiffpg_core.train import train
 from ddiffpg_sim import tasks
+from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.randomised import environment
 from ddiffpg_sim.task import PlanarTask, Task
 from ddiffpg_sim.variation import Variation, first_difference
 
 from .beginning import Beginning, Loaded
 from .errors import BadInput, Failed
+from .transfer_axes import different_robots
 
 EVALUATION_ENVS = 200
 
@@ -103,6 +105,9 @@ def train_run(opened: Opened, on_progress: Callable[[int, str], None], say: Call
         threads, variation = config.train.sim_threads, variation_of(run)
         env = stack.enter_context(closing(environment(task, config.train.num_envs, threads, variation, training=True)))
         evaluation_env = stack.enter_context(closing(environment(task, EVALUATION_ENVS, threads, variation)))
+        if config.train.select == TRANSFER:
+            judges = BatchedEnv(task, EVALUATION_ENVS, threads, deviate=different_robots)
+            run.judge = evaluator(stack.enter_context(closing(judges)))
         agent = make_agent(task.spec, config, run.seed)
         for note in opened.loaded.give(agent):
             say(note)

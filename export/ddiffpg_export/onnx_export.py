@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ddiffpg.contract import CHECKSUM_KEY, METADATA_KEY, Contract, KnownStates
+from ddiffpg.contract import CHECKSUM_KEY, METADATA_KEY, Contract, KnownStates, Margins
 from ddiffpg.policy import Policy, checksum
 from ddiffpg_core.spec import TaskSpec, VecEnv
 from ddiffpg_export.accept import Tolerance, Trial, judge, try_out, ways_gone
@@ -176,18 +176,34 @@ def add_known_states(path: Path, out: Path, env: VecEnv, episodes: int, seed: in
     cannot be written.
     """
     check_target(out)
-    policy, report = Policy.load(path), path.with_suffix(".json")
+    policy = Policy.load(path)
     known, visit = known_states(env, file_act(policy, seed), policy.contract, episodes, seed)
     contract = replace(policy.contract, known_states=known)
+    _write_again(path, out, contract, {"known_states": visit.to_dict()})
+    return contract, visit
+
+
+def add_margins(path: Path, out: Path, margins: Margins, tested: dict[str, Any]) -> Contract:
+    """Write ``out``, which is the policy ``path`` with these ``margins``, and a checksum.
+
+    The report beside it says in addition how they were ``tested``. Raises as :func:`add_known_states`.
+    """
+    check_target(out)
+    contract = replace(Policy.load(path).contract, margins=margins)
+    _write_again(path, out, contract, {"margins": tested})
+    return contract
+
+
+def _write_again(path: Path, out: Path, contract: Contract, more: dict[str, Any]) -> None:
+    """The graph of ``path`` with another ``contract``; the report of ``path``, where there is one, with ``more``."""
+    report = path.with_suffix(".json")
     content = to_bytes(onnx.load(str(path)), contract)
     said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    said.update(file=out.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    said["known_states"] = visit.to_dict()
+    said.update(file=out.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), **more)
     with parts(out, out.with_suffix(".json")) as (policy_part, report_part):
         write(policy_part, content)
         Policy.load(policy_part)
         write(report_part, (json.dumps(said, indent=2, allow_nan=False) + "\n").encode())
-    return contract, visit
 
 
 def parity_objection(same: Parity) -> tuple[str, ...]:

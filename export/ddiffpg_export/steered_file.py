@@ -179,7 +179,7 @@ def _contract(
     figures = {m.id: m for m in measured.modes}
     modes = tuple(_mode(m, figures[m.id], ways[m.id], world) for m in before.modes)
     training = replace(before.training, config={**before.training.config, "adapted": history})
-    contract = replace(before, modes=modes, training=training)
+    contract = replace(before, modes=modes, training=training, margins=None)  # those were measured on the model
     try:
         known, _ = known_states(world.env, act, contract, 5 * config.episodes // 2, seed)
     except NeverArrived:

@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from ddiffpg.observation import JointState, RobotState, joint_positions, rotation
+from ddiffpg.observation import JointState, RobotState, joint_positions, joint_velocities, rotation
 from ddiffpg_core.spec import ActionField, ActionSpec, ObservationField, Symmetry, TaskSpec
 
 from .maze import LAYOUTS, Maze, MazeTask
@@ -150,6 +150,10 @@ class AntMaze(MazeTask):
     def qpos_of(self, state: RobotState) -> np.ndarray:
         """Torso and joints: ``[15]``."""
         return np.concatenate([state.position, state.orientation, joint_positions(state, JOINTS)])
+
+    def qvel_of(self, state: RobotState) -> np.ndarray:
+        """Torso and joints: ``[14]``."""
+        return np.concatenate([state.linear_velocity, state.body_angular_velocity, joint_velocities(state, JOINTS)])
 
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         reached = self.maze.distances_to_goals(qpos[:, :2]) < self.goal_radius

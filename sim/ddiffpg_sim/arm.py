@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ddiffpg.observation import JointState, RobotState, joint_positions
+from ddiffpg.observation import JointState, RobotState, joint_positions, joint_velocities
 from ddiffpg_core.spec import ActionField, ActionSpec, JointLimits, ObservationField, TaskSpec
 
 from . import panda
@@ -208,6 +208,10 @@ class ArmTask:
     def qpos_of(self, state: RobotState) -> np.ndarray:
         """The arm's joints, then the scene's: ``[7 + J]``."""
         return joint_positions(state, self._joint_names)
+
+    def qvel_of(self, state: RobotState) -> np.ndarray:
+        """As ``qpos_of``: ``[7 + J]``."""
+        return joint_velocities(state, self._joint_names)
 
     @cached_property
     def _joint_names(self) -> tuple[str, ...]:

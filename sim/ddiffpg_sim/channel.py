@@ -119,7 +119,7 @@ class Channel:
         if count != len(self._ticks):
             # A delay is rounded to whole physics steps: it has passed at the step that is less than half before it.
             self._ticks = np.arange(count) + 0.5
-            self._later = np.minimum(np.arange(count) + self._task.substeps, count - 1)
+            self._later: np.ndarray = np.minimum(np.arange(count) + self._task.substeps, count - 1)
         more = 1 + self._latest - self._past.shape[1]
         if more > 0:
             self._past = np.concatenate([np.repeat(self._past[:, :1], more, axis=1), self._past], axis=1)

@@ -66,7 +66,7 @@ def run_episode(
 ) -> Episode:
     """From where ``robot`` stands to the goal or the limit; ``watch`` sees every tick before it is carried out."""
     modes: list[int] = []
-    state, steps, tracker = robot.state(), 0, Tracker()
+    state, steps, tracker = robot.measure() or robot.state(), 0, Tracker()
     while not robot.success and steps < conditions.max_steps:
         if conditions.scenario is not None:
             robot.set_obstacles(conditions.scenario.at(robot.time))
@@ -75,7 +75,8 @@ def run_episode(
             modes.append(decision.mode)
         if watch is not None:
             watch(robot, decision)
-        state = robot.step(decision.action)
+        robot.step(decision.action)
+        state = robot.measure() or state  # what is lost is not new: the last one stays, with its stamp
         steps += 1
     return Episode(robot.success, robot.collided, steps, tuple(modes))
 

@@ -62,11 +62,12 @@ class Robot:
         model.actuator_gainprm[:] = was["actuator_gainprm"] * d.strength
         model.actuator_biasprm[:] = was["actuator_biasprm"] * d.strength
         model.actuator_forcerange[:] = was["actuator_forcerange"] * d.strength
+        model.jnt_actfrcrange[:] = was["jnt_actfrcrange"] * d.strength  # where an arm's limits are
         mujoco.mj_setConst(model, self._scratch)
 
 
 _FIELDS = ("body_mass", "body_inertia", "geom_friction", "dof_damping", "dof_armature", "dof_frictionloss",
-           "actuator_gainprm", "actuator_biasprm", "actuator_forcerange")  # fmt: skip
+           "actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "jnt_actfrcrange")  # fmt: skip
 
 
 def _ancestors(model: mujoco.MjModel, body: int) -> set[int]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .channel import Channel
 from .dynamics import NOMINAL, PARAMETERS, Dynamics, Robot
+from .motors import Motors
 from .signals import Deviation
 from .task import PlanarTask, Task
 
@@ -52,7 +53,7 @@ class Fleet:
         self._task, self._qvel = task, qvel
         self._build = [Build(NOMINAL, 0.0)] * len(qpos)
         self._pushable = isinstance(task, PlanarTask)
-        self.channel = Channel(task, qpos, qvel, inputs)
+        self.channel, self._motors = Channel(task, qpos, qvel, inputs), Motors(task, qpos, inputs)
 
     def use(self, model: mujoco.MjModel) -> None:
         """From now on the robots differ from this ``model``."""
@@ -70,11 +71,12 @@ class Fleet:
         for row, deviation in zip(rows.tolist(), deviations, strict=True):
             self._give(row, Build(deviation.dynamics, deviation.signals.rate_jitter))
         self.channel.begin(rows, [d.signals for d in deviations], rng)
+        self._motors.begin(rows, [d.simulator for d in deviations])
         self._prepare()
 
     def send(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Command ``action [N, A]`` for a control period: see how long it will be, who is pushed, and what reaches
-        the motors, ``[N, substeps or 1, nu]``."""
+        """Command ``action [N, A]`` for a control period: see how long it will be, who is pushed, and what the
+        motors do, ``[N, substeps or 1, nu]``."""
         chance = rng.random((3, len(action)))
         if self.channel.most["rate_jitter"]:
             # Of robots that are alike the last one's clock is everyone's.
@@ -84,7 +86,7 @@ class Fleet:
             pushed = chance[1] < self._push_chance
             if pushed.any():
                 self._push(np.flatnonzero(pushed), rng)
-        return self.channel.send(action, chance[2])
+        return self._motors.follow(self.channel.send(action, chance[2]))
 
     def _push(self, rows: np.ndarray, rng: np.random.Generator) -> None:
         angle = rng.uniform(-math.pi, math.pi, len(rows))
@@ -98,10 +100,11 @@ class Fleet:
 
     def state_dict(self) -> dict[str, Any]:
         dynamics = {name: np.array([getattr(b.dynamics, name) for b in self._build]) for name in PARAMETERS}
-        return {"dynamics": dynamics, "channel": self.channel.state_dict()}
+        return {"dynamics": dynamics, "channel": self.channel.state_dict(), "motors": self._motors.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.channel.load_state_dict(state["channel"])
+        self._motors.load_state_dict(state["motors"])
         columns = zip(*(np.asarray(state["dynamics"][name]).tolist() for name in PARAMETERS), strict=True)
         dynamics = [Dynamics(*values) for values in columns]
         for row, pair in enumerate(zip(dynamics, self.channel.of["rate_jitter"].tolist(), strict=True)):

@@ -121,6 +121,10 @@ class PointMaze(MazeTask):
         """x and y: ``[2]``."""
         return state.position[:2].copy()
 
+    def qvel_of(self, state: RobotState) -> np.ndarray:
+        """Along x and y: ``[2]``."""
+        return state.linear_velocity[:2].copy()
+
     def reward(self, qpos: np.ndarray) -> np.ndarray:
         return self.success(qpos).astype(np.float32)
 

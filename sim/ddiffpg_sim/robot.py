@@ -13,7 +13,10 @@ import numpy as np
 
 from ddiffpg.observation import RobotState
 
+from . import wires
+from .dynamics import Robot
 from .obstacles import Obstacle, World
+from .signals import Deviation
 from .task import Task, planar
 
 # What outlives a change of the model: obstacles are not part of it.
@@ -28,11 +31,19 @@ class SimRobot:
 
     ``success``: the goal was reached since the reset (looked at after each command). ``collided``: an
     obstacle was touched since the reset. ``touching_wall``: a wall is touched now. ``watch`` is told the time (s)
-    and where all joints are, ``qpos [nq]``, at each reset and after each step of physics.
+    and where all joints are, ``qpos [nq]``, at each reset and after each step of physics. ``deviation`` says how the
+    robot and its world differ from the task's model; ValueError where it has what one robot cannot.
     """
 
-    def __init__(self, task: Task, seed: int = 0, watch: Callable[[float, np.ndarray], None] | None = None) -> None:
-        self.task, self._watch = task, watch
+    def __init__(
+        self,
+        task: Task,
+        seed: int = 0,
+        watch: Callable[[float, np.ndarray], None] | None = None,
+        deviation: Deviation | None = None,
+    ) -> None:
+        self.task, self._watch, self._deviation = task, watch, deviation or Deviation()
+        wires.check(self._deviation.signals)
         self._world = World(task)
         self._low, self._high = task.spec.action.low, task.spec.action.high
         self._use_model()
@@ -47,7 +58,8 @@ class SimRobot:
         mujoco.mj_resetData(self._model, self._data)
         qpos, qvel = self.task.start(self._rng, 1)
         self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
-        self._behind = 0.0
+        self._behind, self._steps = 0.0, 0
+        self._connect(self._rng.spawn(1)[0])
         self.success = self.collided = self.touching_wall = False
         self._tell()
         return self.state()
@@ -74,14 +86,17 @@ class SimRobot:
         return np.array([joints[field.joint or ""].position for field in self.task.spec.action.fields])
 
     def _run(self, action: np.ndarray, seconds: float) -> RobotState:
-        self._data.ctrl[:] = self.task.control(action[None], self._data.qpos[None])[0]
+        inputs, holding = self.task.control(np.stack([action, np.zeros_like(action)]), self._data.qpos[None])
+        self._commands.put(inputs, self._steps, holding)
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"seconds is {seconds}, expected a finite number of at least 0")
         self._behind += seconds / self._model.opt.timestep
         count = math.floor(self._behind + 1e-6)
         self._behind -= count
         for _ in range(count):
+            self._data.ctrl[:] = self._commands.at(self._steps)
             mujoco.mj_step(self._model, self._data)
+            self._steps += 1
             self._note_contacts()
             self._tell()
         self.success |= bool(self.task.success(self._data.qpos[None])[0])
@@ -93,8 +108,12 @@ class SimRobot:
         return float(self._data.time)
 
     def state(self) -> RobotState:
-        """What the robot's odometry and joints say now; the stamp is simulated time."""
+        """Where the robot is and how it moves now; the stamp is simulated time."""
         return self.task.robot_state(self.time, self._data.qpos, self._data.qvel)
+
+    def measure(self) -> RobotState | None:
+        """What its odometry and joints say now, as the robot's deviation has it; None where that is lost."""
+        return self._sensors.measure(self.time)
 
     def scan(self, beams: int, max_range: float) -> tuple[np.ndarray, np.ndarray]:
         """A laser scan of walls and obstacles from the robot's centre, the robot itself left out.
@@ -159,8 +178,16 @@ class SimRobot:
 
     # ---- inside --------------------------------------------------------------------------------
 
+    def _connect(self, rng: np.random.Generator) -> None:
+        """New wires: nothing is under way in them."""
+        signals, simulator, timestep = self._deviation.signals, self._deviation.simulator, self._model.opt.timestep
+        self._commands = wires.CommandWire(signals, timestep, simulator.keep(timestep), rng)
+        self._sensors = wires.Sensors(signals, self.task, rng)
+
     def _use_model(self) -> None:
         self._model = self._world.model
+        self._deviation.simulator.write(self._model)
+        Robot(self._model).write(self._deviation.dynamics, self._model)
         self._data = mujoco.MjData(self._model)
         self._robot = self._model.body("robot").id
         names = (self._model.geom(i).name for i in range(self._model.ngeom))
@@ -175,6 +202,7 @@ class SimRobot:
         return command
 
     def _tell(self) -> None:
+        self._sensors.see(self.time, self._data.qpos, self._data.qvel, self._model.opt.timestep)
         if self._watch is not None:
             self._watch(self.time, self._data.qpos.copy())
 

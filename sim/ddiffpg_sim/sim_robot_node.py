@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,22 @@ from ddiffpg.run_node import run
 
 from . import tasks
 from .commands import CommandInput, drive_of
+from .deviation_file import read_deviation
 from .obstacles import Obstacle
 from .robot import SimRobot
+from .signals import Deviation
 
 ODOM, BASE, END_EFFECTOR = "odom", "base_link", "end_effector"
 CATCH_UP = 0.5  # s; a machine that falls further behind than this lets simulated time slip instead
 
 PARAMETERS = (
     ParameterSpec("task", "pointmaze-v1", "which task to simulate", choices=tuple(tasks.names()), fixed="running"),
+    ParameterSpec(
+        "deviation",
+        "",
+        "file that says how this robot differs from its model (docs/transfer.md); empty: in nothing",
+        fixed="running",
+    ),
     ParameterSpec("seed", 0, "seed of the start states", low=0, high=2**31 - 1, fixed="running"),
     ParameterSpec("rate", 50.0, "rate of the simulation and its odometry, Hz", low=1.0, high=500.0, fixed="running"),
     ParameterSpec("scan_rate", 10.0, "scan rate, Hz; at most rate", low=1.0, high=500.0, fixed="running"),
@@ -72,7 +81,7 @@ class SimRobotNode(Node):
         p = self._settings
         self.executor_name = p["executor"]
         self._period = 1.0 / p["rate"]
-        self._robot = SimRobot(tasks.make(p["task"]), p["seed"])
+        self._robot = SimRobot(tasks.make(p["task"]), p["seed"], deviation=_deviation(p["deviation"]))
         self._robot.reset(p["seed"])
         self._drive = drive_of(self._robot)
         self._command = CommandInput(self._drive.count)
@@ -173,7 +182,9 @@ class SimRobotNode(Node):
     # ---- out -------------------------------------------------------------------------------------
 
     def _publish_motion(self, stamp: Any) -> None:
-        state, head = self._robot.state(), header(stamp, ODOM)
+        state, head = self._robot.measure(), header(stamp, ODOM)
+        if state is None:
+            return
         if self._odom is not None:
             self._odom.publish(odometry(state, head, BASE))
         if self._tip is not None:
@@ -211,6 +222,14 @@ class SimRobotNode(Node):
             "command": self._command.state,
             "slipped": f"{self._slipped:.3f}",
         }
+
+
+def _deviation(path: str) -> Deviation:
+    """That of the file, none where no file is named. ValueError where it cannot be read."""
+    try:
+        return read_deviation(Path(path)) if path else Deviation()
+    except OSError as error:
+        raise ValueError(f"parameter deviation: {path}: {error.strerror}") from error
 
 
 def odometry(state: RobotState, head: Any, child: str) -> Odometry:

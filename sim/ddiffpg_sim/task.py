@@ -93,6 +93,10 @@ class Task(Protocol):
         """``qpos [nq]`` back from what one robot's sensors report; NaN where they do not say."""
         ...
 
+    def qvel_of(self, state: RobotState) -> np.ndarray:
+        """``qvel [nv]`` as ``qpos_of`` gives the positions."""
+        ...
+
     def success(self, qpos: np.ndarray) -> np.ndarray:
         """``[N]`` bool: is the goal reached? Ends the episode."""
         ...

@@ -337,6 +337,27 @@ def test_the_best_policy_is_kept(tmp_path):
     assert metrics["mode1/return"][0].tolist() == [2]
 
 
+def test_where_there_is_a_judge_it_says_which_policy_is_kept(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    env, agent = parts(run)
+    agent.begin(env.reset(0))
+    good, bad = report_of((1, 1, 1), (1, 1, 1)), report_of((0.5, 1, 1), (1, 1, 1))
+    for iteration, report, judged in ((1, good, bad), (2, bad, good), (3, good, bad)):
+        agent.transitions = iteration
+        run.judge = lambda policy, episodes, r=judged: r
+        run.evaluate(iteration, agent, lambda policy, episodes, r=report: r)
+    best = checkpoint.load_policy(run.folder / "policy.pt", TASK.spec)
+    assert best.transitions == 2 and best.report == bad.to_dict()  # what it says of itself is of the task's own model
+    metrics = read_metrics(run.folder)
+    assert metrics["mode0/success"][1].tolist() == [1, 0.5, 1]
+    assert metrics["transfer/mode0/success"][1].tolist() == [0.5, 1, 0.5]
+
+
+def test_what_selects_is_one_of_two(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.select is 'best': expected nominal or transfer"):
+        override(Config(), ["train.select=best"])
+
+
 def test_the_log_of_stages_and_losses(tmp_path):
     run = tiny_run(tmp_path / "run")
     env, agent = parts(run)

@@ -113,6 +113,14 @@ def test_a_human_is_held_off_from_obstacles_as_the_policy_is(policies):
     assert 0.5 < loop.robot.position[1] < 0.65  # the box ends at 0.4, the robot has 0.1
 
 
+def test_held_off_by_an_obstacle_the_hand_over_ends_all_the_same(policies):
+    """0.3 s of blending: then it is the obstacle, and not the transition, that keeps the command from what is asked."""
+    loop = Loop(make(policies, engaged=False), at=(-2.0, 0.56))
+    loop.shapes = (Box((-2.0, 0.2), (0.3, 0.2)),)
+    said = [(d.in_command, d.limited_by) for d in loop.ticks(5, (0.0, -1.0))]
+    assert [who for who, _ in said[:2]] == [BLEND, BLEND] and said[-1] == ("TELEOP", ("approach",))
+
+
 def test_what_a_human_asks_too_much_gets_its_limits(policies):
     loop = Loop(make(policies))
     loop.ticks(25, (5.0, -5.0))

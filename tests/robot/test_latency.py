@@ -41,3 +41,15 @@ def test_a_gap_and_an_overrun_count():
     deadlines.tick(0.3, 0.31)  # two periods without a tick
     deadlines.tick(0.4, 0.55)  # done only after the next was due
     assert deadlines.missed == 3
+
+
+def test_a_period_that_an_overrun_takes_counts_once():
+    deadlines = Deadlines(period=0.1)
+    deadlines.tick(0.0, 0.15)
+    assert deadlines.missed == 1
+    deadlines.tick(0.2, 0.45)  # at 0.1 s nothing could run
+    assert deadlines.missed == 2
+    deadlines.tick(0.5, 0.51)  # nor at 0.3 and 0.4 s
+    assert deadlines.missed == 3
+    deadlines.tick(0.8, 0.81)
+    assert deadlines.missed == 5

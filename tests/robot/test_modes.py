@@ -14,7 +14,7 @@ from ddiffpg.obstacles import Box, Cylinder, Obstacles
 from ddiffpg.roadmap import Roadmap, resample
 from tests.robot.scripted_policy import MAZE_V1, MAZE_V4, contract_of
 
-RULES = Rules(radius=0.1, margin=0.1, tolerance=0.1, spare=0.1)
+RULES = Rules(radius=0.1, margin=0.1, least_margin=0.1, tolerance=0.1, spare=0.1)
 STRAIGHT = {0: [(0.0, 0.0), (4.0, 0.0)]}
 # Three ways to one goal at (4, 0), which they share the last metre of: straight, by y = 2, by y = -2.
 SHARED_END = {
@@ -331,6 +331,71 @@ def test_what_stands_is_not_waited_for():
     both = (Cylinder((2.0, -1.0), 0.2), Box((3.0, 0.0), (0.1, 0.4)))
     stands = look(STRAIGHT, (0.0, 0.0), Obstacles(0.0, both, velocities=((0.0, 0.8), (0.0, 0.0))))[0]
     assert (stands.blocked, stands.passing) == (True, False)
+
+
+def test_what_comes_to_where_the_robot_is_leaves_no_time():
+    coming = Obstacles(0.0, (Cylinder((2.0, 0.0), 0.2),), velocities=((-0.8, 0.0),))
+    assert look(STRAIGHT, (1.0, 0.0), coming)[0].haste
+    assert not look(STRAIGHT, (0.0, 0.0), crossing(-1.0, 0.8))[0].haste
+
+
+def test_before_what_comes_a_way_that_leads_nearer_to_it_is_blocked_as_long_as_another_leads_away():
+    """It is 2 m off to the right, beside the way ahead: that is free now, and will not be when the robot is there."""
+    ways = {0: STRAIGHT[0], 1: [(4.0, 0.0), (0.0, 0.0)]}
+    coming = Obstacles(0.0, (Cylinder((3.0, 1.0), 0.2),), velocities=((-1.0, -0.5),))
+    found = look(ways, (1.0, 0.0), coming, foresight=2.0)
+    assert found[0].blocked and not found[0].passing and not found[1].blocked
+    assert found[0].clearance == pytest.approx(1.0 - math.sqrt(5.0), abs=0.01)  # so much nearer than the robot is now
+
+
+def test_before_what_comes_a_way_that_leads_nearer_is_better_than_none():
+    coming = Obstacles(0.0, (Cylinder((3.0, 1.0), 0.2),), velocities=((-1.0, -0.5),))
+    found = look(STRAIGHT, (1.0, 0.0), coming, foresight=2.0)
+    assert found[0].haste and not found[0].blocked
+
+
+# ---- narrow ways -------------------------------------------------------------------------------
+
+# Two ways; each needs 0.2 m, and 0.1 m (the robot's radius) where none has that.
+FORK = {0: STRAIGHT[0], 1: [(0.0, 0.0), (0.0, 4.0)]}
+NARROW = dataclasses.replace(RULES, least_margin=0.0)
+WALL = Box((3.0, 0.0), (0.1, 0.4))  # across the first
+
+
+def beside_the_second(gap):
+    return Box((0.3 + gap, 2.0), (0.3, 0.3))
+
+
+def test_where_no_way_keeps_the_margin_one_that_keeps_less_counts():
+    found = ways_of(FORK, (0.0, 0.0), shapes(WALL, beside_the_second(0.15)), rules=NARROW)
+    assert found[0].blocked and not found[0].narrow
+    assert found[1].narrow and found[1].clearance == pytest.approx(0.05, abs=1e-6)
+
+
+def test_what_the_robot_would_touch_is_no_narrow_way():
+    found = ways_of(FORK, (0.0, 0.0), shapes(WALL, beside_the_second(0.09)), rules=NARROW)
+    assert found[0].blocked and found[1].blocked and not found[1].narrow
+    none = ways_of(FORK, (0.0, 0.0), shapes(WALL, beside_the_second(0.15)), rules=RULES)
+    assert none[1].blocked
+
+
+def test_as_long_as_another_way_keeps_the_margin_a_narrow_one_is_blocked():
+    found = ways_of(FORK, (0.0, 0.0), shapes(beside_the_second(0.15)), rules=NARROW)
+    assert not found[0].blocked and found[1].blocked and not found[1].narrow
+
+
+def test_while_something_moves_no_way_is_narrow():
+    both = Obstacles(0.0, (WALL, beside_the_second(0.15)), velocities=((0.0, 0.0), (0.06, 0.0)))
+    found = WayMap(contract_of(FORK), NARROW).look(np.zeros(2), both, 1.0)
+    assert all(way.blocked for way in found)
+
+
+def test_a_sensed_point_where_training_had_a_wall_is_no_narrow_way():
+    """The wall of training was 0.25 m off: a point 0.16 m off is new, and the robot has 0.1 m."""
+    found = ways_of(STRAIGHT, (0.0, 0.0), sensed((2.0, 0.14)), clearance=0.25, rules=NARROW)
+    assert found[0].narrow
+    found = ways_of(STRAIGHT, (0.0, 0.0), sensed((2.0, 0.08)), clearance=0.25, rules=NARROW)
+    assert found[0].blocked
 
 
 # Two ways that cross at (2, 0): the one from below to above, the other from above to below.

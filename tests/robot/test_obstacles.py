@@ -50,7 +50,7 @@ SHAPES = [Box((0.3, -0.2), (0.5, 0.25), 0.7), Box((0.0, 0.0), (1.0, 1.0)), Cylin
 @pytest.mark.parametrize("seed", range(5))
 def test_approach_agrees_with_distance_and_its_direction_is_where_it_shrinks(shape, seed):
     point = np.random.default_rng(seed).uniform(-1.5, 1.5, 2)
-    distance, direction = Obstacles(0.0, (shape,)).approach_shapes(point)
+    distance, direction, _ = Obstacles(0.0, (shape,)).approach_shapes(point)
     here, there = Solids((shape,)).distance(np.stack([point, point + 1e-6 * direction[0]]))
     assert distance[0] == pytest.approx(here)
     assert np.linalg.norm(direction[0]) == pytest.approx(1.0)
@@ -59,7 +59,7 @@ def test_approach_agrees_with_distance_and_its_direction_is_where_it_shrinks(sha
 
 def test_approach_from_the_very_centre_has_a_direction():
     for shape in (Box((0.0, 0.0), (1.0, 1.0)), Cylinder((0.0, 0.0), 1.0)):
-        distance, direction = Obstacles(0.0, (shape,)).approach_shapes(np.zeros(2))
+        distance, direction, _ = Obstacles(0.0, (shape,)).approach_shapes(np.zeros(2))
         assert distance[0] == -1.0 and np.linalg.norm(direction[0]) == pytest.approx(1.0)
 
 
@@ -111,3 +111,12 @@ def test_what_stands_is_only_where_it_is():
 def test_velocities_are_two_finite_numbers_for_each_shape(velocities):
     with pytest.raises(ValueError, match=r"Obstacles\.velocities"):
         Obstacles(0.0, (Box((5.0, 0.0), (0.5, 0.5)),), velocities=velocities)
+
+
+def test_how_fast_shapes_come_nearer_by_themselves():
+    """Seen from the origin: one ahead that comes, one above that goes away to the left, and one that stands."""
+    there = (Cylinder((2.0, 0.0), 0.5), Cylinder((0.0, 2.0), 0.5), Cylinder((-2.0, 0.0), 0.5))
+    seen = Obstacles(0.0, there, velocities=((-0.3, 0.1), (-1.0, 0.2), (0.0, 0.0))).approach_shapes(np.zeros(2))
+    np.testing.assert_allclose(seen.coming, [0.3, -0.2, 0.0], atol=1e-12)
+    space = Obstacles(0.0, there, velocities=((-0.3, 0.1), (-1.0, 0.2), (0.0, 0.0))).approach_shapes(np.zeros(3))
+    np.testing.assert_allclose(space.coming, [0.3, -0.2, 0.0], atol=1e-12)

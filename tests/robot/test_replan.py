@@ -177,8 +177,8 @@ def tick(replanner: Replanner, now: float, *ways: Way, driven: bool = True) -> C
     return replanner.choose(ways, replanner.update(now, ways, Last(driven)))
 
 
-def way(mode: int, length: float, clearance: float = FREE, passing: bool = False) -> Way:
-    return Way(mode, clearance, length, NODES, passing=passing)
+def way(mode: int, length: float, clearance: float = FREE, **said: bool) -> Way:
+    return Way(mode, clearance, length, NODES, **said)
 
 
 def test_where_it_comes_no_nearer_a_way_is_given_up_for_a_while():
@@ -186,7 +186,7 @@ def test_where_it_comes_no_nearer_a_way_is_given_up_for_a_while():
     assert tick(replanner, 0.0, way(0, 3.0), way(1, 4.0), driven=False).mode == 0
     for now, left in ((0.1, 3.0), (1.0, 2.85), (2.0, 2.76), (3.9, 2.80)):  # from 1.0 s on no 0.1 m nearer
         assert tick(replanner, now, way(0, left), way(1, 4.0)).mode == 0
-    said = "mode 0 is stuck (no nearer for 3 s), mode 1 is the best free way (4.0 m)"
+    said = "mode 0 is stuck (no nearer for 3.0 s), mode 1 is the best free way (4.0 m)"
     assert tick(replanner, 4.0, way(0, 2.80), way(1, 4.0)) == Choice(1, said)
     assert tick(replanner, 5.0, way(0, 2.8), way(1, 3.0, BLOCKED)).mode is None
     assert tick(replanner, 14.0, way(0, 2.8), way(1, 3.0, BLOCKED)).mode == 0
@@ -196,6 +196,41 @@ def test_a_robot_that_stands_because_it_must_is_not_stuck():
     replanner = careful()
     for t in range(100):
         assert tick(replanner, 0.1 * t, way(0, 3.0), way(1, 4.0), driven=False).mode == 0
+
+
+def test_to_stand_in_between_does_not_make_it_less_stuck():
+    """No nearer from 0 s on; it waits from 2 to 7 s, and the third second of driving is over at 8 s."""
+    replanner = careful()
+    for t in range(80):
+        blocked = {"clearance": BLOCKED, "passing": True} if 20 <= t < 50 else {}
+        tick(replanner, 0.1 * t, way(0, 3.0, **blocked), way(1, 4.0), driven=not 20 < t <= 70)
+        assert replanner.present == 0
+    assert tick(replanner, 8.1, way(0, 3.0), way(1, 4.0)).mode == 1
+
+
+def test_where_something_comes_a_way_out_of_which_it_does_not_get_is_given_up_sooner():
+    replanner = careful()
+    for t in range(15):
+        assert tick(replanner, 0.1 * t, way(0, 3.0), way(1, 4.0)).mode == 0
+    assert tick(replanner, 1.6, way(0, 3.0, haste=True), way(1, 4.0, haste=True)).mode == 1
+
+
+def test_where_something_comes_there_is_no_waiting_and_no_dwelling():
+    """It waits for what moves past, which turns: then it goes, by what is free at once."""
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0))
+    for now in (1.0, 1.1):
+        past = way(0, 2.0, BLOCKED, passing=True), way(1, 4.0, BLOCKED, passing=True)
+        assert tick(replanner, now, *past).mode is None
+    assert tick(replanner, 1.2, way(0, 2.0, haste=True), way(1, 4.0, BLOCKED, haste=True)).mode == 0
+    assert tick(replanner, 1.3, way(0, 2.0, BLOCKED, haste=True), way(1, 4.0, 0.01, haste=True)).mode == 1
+
+
+def test_a_narrow_way_is_said_to_be_one():
+    said = "mode 0 is blocked, mode 1 is the best narrow way (4.0 m)"
+    replanner = careful()
+    tick(replanner, 0.0, way(0, 3.0), way(1, 4.0))
+    assert tick(replanner, 1.0, way(0, 3.0, BLOCKED), way(1, 4.0, narrow=True)) == Choice(1, said)
 
 
 def test_another_way_round_is_no_coming_nearer_and_no_hindrance():

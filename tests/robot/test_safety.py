@@ -17,7 +17,9 @@ from ddiffpg.safety import (
     Limits,
     age_problem,
     allowed_speed,
+    allowed_toward,
     approach_scale,
+    beside,
     emergency_stop,
     linear_fields,
     restrain,
@@ -157,6 +159,14 @@ def test_allowed_speed_by_hand():
     assert allowed_speed(np.array([math.inf]), FIRM)[0] == math.inf
 
 
+def test_what_comes_by_itself_is_approached_slower_by_as_much():
+    """As above 1 m/s is allowed; what comes at 0.4 m/s leaves 0.6, what comes at 2 m/s none, what goes away no more."""
+    comes = Approach(np.full(3, 0.475), np.tile([1.0, 0.0], (3, 1)), np.array([0.4, 2.0, -1.0]))
+    np.testing.assert_allclose(allowed_toward(comes, FIRM), [0.6, 0.0, 1.0])
+    assert approach_scale(np.array([1.2, 0.0]), Approach(*(part[:1] for part in comes)), FIRM) == pytest.approx(0.5)
+    assert approach_scale(np.array([-1.0, 0.0]), comes, FIRM) == 1.0  # away from it
+
+
 def test_an_approach_at_half_the_speed_wanted_halves_the_whole_command():
     seen = Approach(np.array([0.475]), np.array([[1.0, 0.0]]))
     assert approach_scale(np.array([2.0, 5.0]), seen, FIRM) == pytest.approx(0.5)
@@ -199,10 +209,75 @@ def test_driving_at_an_obstacle_it_stops_before_it(angle, shapes, speed):
         assert obstacles.approach_shapes(position).distance.min() > FIRM.stop_distance - 0.025
 
 
+@given(st.floats(-math.pi, math.pi), st.floats(-0.7, 0.7), shapes.filter(bool))
+def test_led_past_obstacles_it_keeps_as_far_from_them(angle, aside, shapes):
+    """Closed loop as above, always the same way on, to the middle or past it."""
+    obstacles, braking = Obstacles(0.0, shapes), dataclasses.replace(FIRM, reaction_time=0.3)
+    position, late, sent = 4.0 * np.array([math.cos(angle), math.sin(angle)]), [np.zeros(3)], np.zeros(3)
+    wish = np.array([-math.cos(angle + aside), -math.sin(angle + aside), 0.0])
+    for _ in range(100):
+        sent = restrain(wish, sent, 0.1, LIMITS, [(obstacles.approach_shapes(position), braking)]).action
+        late.append(sent)
+        position = position + 0.1 * late.pop(0)[:2]
+        assert obstacles.approach_shapes(position).distance.min() > FIRM.stop_distance - 0.025
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_direction_that_is_no_number_stops(bad):
     seen = Approach(np.array([1.0, 0.5]), np.array([[0.0, 1.0], [bad, 0.0]]))
     assert approach_scale(np.array([1.0, 0.0]), seen, FIRM) == 0.0
+
+
+@given(place, st.lists(scenes(), min_size=1, max_size=3))
+def test_what_is_led_past_is_never_faster_and_what_approaches_nothing_is_left_alone(velocity, around):
+    led = beside(velocity, around)
+    assert np.linalg.norm(led) <= np.linalg.norm(velocity) + 1e-8
+    if all(approach_scale(velocity, seen, braking) == 1.0 for seen, braking in around):
+        np.testing.assert_array_equal(led, velocity)
+
+
+@given(st.floats(-math.pi, math.pi), st.floats(-1.5, 1.5), st.floats(0.1, 2.0), st.floats(-0.2, 1.0))
+def test_past_one_thing_all_is_left_that_does_not_lead_to_it(where, aside, speed, left):
+    toward = np.array([math.cos(where), math.sin(where)])
+    across = np.array([-toward[1], toward[0]])
+    scene = Approach(np.array([0.15 + left]), toward[None]), FIRM
+    led = beside(speed * (math.cos(aside) * toward + math.sin(aside) * across), [scene])
+    assert led @ across == pytest.approx(speed * math.sin(aside), abs=1e-5)
+    assert approach_scale(led, *scene) == pytest.approx(1.0)
+
+
+def test_a_rate_that_changes_nothing_is_not_named():
+    """From rest at 1 m/s into what is touched: by the rate 0.4 m/s, and nothing of it is left, with it or without."""
+    seen = Approach(np.array([0.15]), np.array([[1.0, 0.0]]))
+    assert restrain(np.array([0.8, 0.0, 0.0]), np.zeros(3), 0.1, LIMITS, [(seen, FIRM)]).limited_by == ("approach",)
+    along = restrain(np.array([0.4, 0.6, 0.0]), np.zeros(3), 0.1, LIMITS, [(seen, FIRM)])
+    assert along.limited_by == ("slew", "approach")
+
+
+@pytest.mark.parametrize("distance, moves", [(0.13, True), (0.12, False)])
+def test_closer_than_the_least_distance_it_stops_and_is_not_led_past(distance, moves):
+    firm = dataclasses.replace(FIRM, least_distance=0.125)
+    seen = Approach(np.array([distance]), np.array([[1.0, 0.0]]))
+    command = restrain(np.array([0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, firm)])
+    assert command.action.any() == moves
+    away = restrain(np.array([-0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, firm)])
+    np.testing.assert_allclose(away.action, [-0.4, 0.6, 0.0])
+
+
+def test_into_a_corner_nothing_is_left():
+    seen = Approach(np.array([0.15, 0.15]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    command = restrain(np.array([0.5, 0.3, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)])
+    np.testing.assert_allclose(command.action, 0.0, atol=1e-8)
+
+
+def test_along_a_box_that_is_touched_it_goes_on_and_within_the_limits_of_each_axis():
+    """45 degrees towards a side that runs at 60 degrees: what is left of it is along that, no faster than vy may be."""
+    slope = math.radians(60.0)
+    seen = Approach(np.array([0.15]), np.array([[math.sin(slope), -math.cos(slope)]]))
+    command = restrain(np.array([1.0, 0.5, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)])
+    assert command.limited_by == ("speed", "approach")
+    np.testing.assert_allclose(command.action[1] / command.action[0], math.tan(slope))
+    assert 0.5 < command.action[1] <= 0.75
 
 
 # ---- time --------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_height_that_is_none_is_refused(height):
 
 def ways(position, *solids, points=None):
     obstacles = Obstacles(0.0, solids, np.empty((0, 3)) if points is None else np.array(points))
-    found = WayMap(ARM, Rules(0.03, 0.05, 0.02, 0.02)).look(np.array(position), obstacles)
+    found = WayMap(ARM, Rules(0.03, 0.05, 0.05, 0.02, 0.02)).look(np.array(position), obstacles)
     return {way.id: way for way in found}
 
 
@@ -165,6 +165,15 @@ def test_a_box_on_the_chosen_way_changes_the_mode_in_the_same_tick_and_on_both_s
     np.testing.assert_allclose(third.sent, second.sent)  # it stays where it was last sent
     fourth = tick(controller, arm(joints=(0.49, 0.19), now=0.12), Obstacles(0.12, closed + other))
     np.testing.assert_allclose(fourth.sent, second.sent)  # and does not sink with the arm
+
+
+@pytest.mark.parametrize("gap, state", [(0.035, "DRIVE"), (0.01, "NO_WAY")])
+def test_no_narrow_way_leads_an_arm_to_where_it_must_stop(controller, gap, state):
+    """Beside the one way, closed the other. It keeps 0.05 m, and stops for good at 0.02 m."""
+    beside = Box((0.5, 0.2 + 0.03 + gap + 0.05), (0.05, 0.05), height=(0.4, 0.6))
+    closed = Box((0.5, -0.2), (0.03, 0.03), height=(0.4, 0.6))
+    decision = tick(controller, arm(), Obstacles(0.0, (beside, closed)))
+    assert decision.state == state and ("narrow" in decision.reason) == (state == "DRIVE")
 
 
 def test_what_comes_too_near_the_tip_or_too_fast_keeps_the_joints_where_they_are(controller):

@@ -89,7 +89,7 @@ def _resample(points: np.ndarray, spacing: float) -> np.ndarray:
 
 def _table(contract: Contract, low: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Where to steer to: ``[modes * columns * rows, 2]``, metres."""
-    ways = WayMap(contract, Rules(contract.robot_radius, 0.1, 0.1, 0.1))
+    ways = WayMap(contract, Rules(contract.robot_radius, 0.1, 0.1, 0.1, 0.1))
     table = np.zeros((len(contract.modes), *shape, 2), np.float32)
     for column, row in np.ndindex(*shape):
         position = low + (np.array([column, row]) + 0.5) * CELL

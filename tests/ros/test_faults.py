@@ -49,7 +49,8 @@ def slow(field_policy, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("fault", HERE, ids=lambda fault: fault.name)
 def test_it_is_noticed_the_robot_stands_and_it_goes_on(controllers, rig, field_policy, slow, fault):
-    controllers.start(policy=str(slow if fault.slow else field_policy), **dict(fault.parameters))
+    policy = str(slow if fault.slow else field_policy)
+    controllers.start(policy=policy, **rigs.PATIENT, **dict(fault.parameters))
     fault.before(rig)
     rig.drive()
     if fault.harmless:
@@ -64,7 +65,7 @@ def test_it_is_noticed_the_robot_stands_and_it_goes_on(controllers, rig, field_p
 def test_a_tick_that_hangs_stops_the_robot_without_it(nodes, observer, slow):
     """In a process of its own: ONNX Runtime is in a loop that does not end, and nothing but a kill ends it."""
     rig = rigs.FedRig(observer)
-    process = nodes.start("ddiffpg.controller_node", policy=str(slow), autostart=True)
+    process = nodes.start("ddiffpg.controller_node", policy=str(slow), autostart=True, **rigs.PATIENT)
     rig.drive()
     rig.suffer(HANGS.strike, HANGS.state, HANGS.reason)
     observer.settle(0.3)
@@ -73,7 +74,7 @@ def test_a_tick_that_hangs_stops_the_robot_without_it(nodes, observer, slow):
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     rig.heal()
-    nodes.start("ddiffpg.controller_node", policy=str(slow), autostart=True)
+    nodes.start("ddiffpg.controller_node", policy=str(slow), autostart=True, **rigs.PATIENT)
     rig.drive()
     rig.close()
 

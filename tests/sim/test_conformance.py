@@ -147,6 +147,7 @@ def test_what_its_sensors_report_says_where_the_robot_is(task):
         qpos, qvel = np.split(physics[1 : 1 + nq + nv], [nq])
         state = task.robot_state(0.0, qpos, qvel)
         np.testing.assert_array_equal(task.qpos_of(state), qpos)
+        np.testing.assert_allclose(task.qvel_of(state), qvel, atol=1e-12)
         np.testing.assert_allclose(observe(task.spec, state), seen, atol=1e-5)
     assert np.isnan(task.qpos_of(RobotState(0.0))).any()
 

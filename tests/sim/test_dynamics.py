@@ -29,6 +29,13 @@ def test_the_ant_is_heavier_and_the_floor_is_not():
     np.testing.assert_allclose(model.actuator_gainprm[:, 0], 0.8 * nominal.actuator_gainprm[:, 0])
 
 
+def test_a_weaker_arm_has_lower_limits():
+    model, nominal = compiled("panda-reach"), compiled("panda-reach")
+    Robot(model).write(CHANGED, model)
+    np.testing.assert_allclose(model.jnt_actfrcrange, 0.8 * nominal.jnt_actfrcrange)
+    assert nominal.jnt_actfrcrange[0, 1] == 87.0
+
+
 @pytest.mark.parametrize("name", tasks.names())
 def test_what_was_written_goes_without_a_trace(name):
     model, nominal = compiled(name), compiled(name)

@@ -46,9 +46,20 @@ def _facts(contract: Any) -> str:
         ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
         ("randomised", _randomised(contract.randomisation)),
         ("known states", "not recorded" if known is None else f"{len(known.centers)}, within {known.usual:.3g} of one"),
+        ("margins", margins_text(contract)),
         ("contract", f"version {contract.version}"),
     ]
     return table(("", ""), rows).lstrip("\n").lstrip()
+
+
+def margins_text(contract: Any) -> str:
+    """In which range the policy says that it holds."""
+    m = contract.margins
+    if m is None:
+        return "not recorded"
+    noise = ", ".join(f"{f.name} {n:.2g} {f.unit}" for f, n in zip(contract.observation, m.noise))
+    return (f"every mode's success at least {m.success:g} up to {m.delay:g} s of delay, "
+            f"from {m.rate_low:g} to {m.rate_high:g} Hz, noise up to {noise}")
 
 
 def _randomised(randomisation: dict[str, Any]) -> str:

@@ -52,6 +52,11 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_randomise(parser)
     parser.add_argument(
+        "--select", choices=("nominal", "transfer"),
+        help="by what the best policy is kept: how it does in the task's own model, or on robots that are heavier, "
+        "weaker, slower and see less well (default nominal)",
+    )  # fmt: skip
+    parser.add_argument(
         "--resume", action="store_true", help="go on where the run in DIR stopped; start it where there is none"
     )
     add_json(parser)
@@ -60,7 +65,8 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_json_target(args.json)
     check_task(args.task)
-    given = settings(args) if args.method or args.preset or args.config or args.overrides else None
+    asked_for = (args.method, args.preset, args.config, args.overrides, args.select)
+    given = settings(args) if any(asked_for) else None
 
     from ..beginning import Beginning
     from ..training import Wanted, notes, open_run
@@ -77,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def check_task(name: str) -> None:
+def check_task(name: str, flag: str = "TASK") -> None:
     """BadInput where there is no such task, naming those that there are."""
     from ddiffpg_sim import tasks
 
     if name not in tasks.names():
-        raise BadInput(f"TASK {name!r}: no such task (known: {', '.join(tasks.names())})")
+        raise BadInput(f"{flag} {name!r}: no such task (known: {', '.join(tasks.names())})")
 
 
 def _train(opened: Opened) -> Report:
@@ -103,7 +109,7 @@ def _say(note: str) -> None:
 
 
 def settings(args: argparse.Namespace) -> Config:
-    """Preset and task, or those of the run it begins from, then file, then the method, then single settings.
+    """Preset and task, or those of the run it begins from, then file, then method and selection, then single settings.
 
     Each wins over the one before.
     """
@@ -122,4 +128,5 @@ def settings(args: argparse.Namespace) -> Config:
         if args.method not in config.METHODS:
             raise BadInput(f"--method {args.method!r}: no such method (known: {', '.join(config.METHODS)})")
         settings = config.override(settings, [f"train.method={args.method}"])
-    return config.override(settings, args.overrides)
+    selected = [] if args.select is None else [f"train.select={args.select}"]
+    return config.override(settings, [*selected, *args.overrides])

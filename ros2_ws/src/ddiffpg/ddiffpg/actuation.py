@@ -60,9 +60,11 @@ class Actuation(Protocol):
     """Turns what is wanted into what is sent; remembers what was sent last.
 
     ``teleop_size`` is how many numbers a human's command has, None where no human can give one; ``swing`` (s) the
-    time in which all commands there are can be crossed by the limits of a transition."""
+    time in which all commands there are can be crossed by the limits of a transition. ``leads_past``: commands are led
+    past obstacles; others stop where one is too near, until it is gone."""
 
     teleop_size: int | None
+    leads_past: bool
     swing: float
 
     def problem(self, state: RobotState) -> str | None:
@@ -108,6 +110,8 @@ def actuation_of(contract: Contract, config: ControllerConfig) -> Actuation:
 
 class BaseVelocity:
     """Velocities of the base, in the odometry frame."""
+
+    leads_past: bool = True
 
     def __init__(self, contract: Contract, config: ControllerConfig) -> None:
         self._limits = Limits(
@@ -160,6 +164,7 @@ class JointEffort:
     """
 
     teleop_size: int | None = None
+    leads_past: bool = False
 
     def __init__(self, contract: Contract, config: ControllerConfig) -> None:
         check_zero(contract)
@@ -213,6 +218,8 @@ class JointPositionDelta:
     While command is handed over, the speed at which the positions that are sent change is led over and
     bounded in its own change; the bounds above come first.
     """
+
+    leads_past: bool = False
 
     def __init__(self, contract: Contract, config: ControllerConfig) -> None:
         check_zero(contract)

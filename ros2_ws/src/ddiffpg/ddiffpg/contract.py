@@ -127,12 +127,28 @@ class KnownStates:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """In which range the policy was seen to hold in simulation: every mode's success was at least ``success`` there.
+
+    One thing was varied at a time. ``delay`` (s): from a state to what the command for it does, at most. ``rate_low``
+    to ``rate_high`` (Hz): how often commands come. ``noise``: the standard deviation of each observation field, in its
+    unit, at most.
+    """
+
+    success: float
+    delay: float
+    rate_low: float
+    rate_high: float
+    noise: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Contract:
     """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
 
     ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
-    ``known_states`` is None where nobody has recorded them. ``randomisation`` says what varied from episode to episode
-    in training, in which range and unit, and the seed that drew it; empty: nothing did.
+    ``known_states`` and ``margins`` are None where nobody has recorded them. ``randomisation`` says what varied from
+    episode to episode in training, in which range and unit, and the seed that drew it; empty: nothing did.
     """
 
     version: int
@@ -153,6 +169,7 @@ class Contract:
     joint_limits: tuple[JointLimits, ...] = ()
     known_states: KnownStates | None = None
     randomisation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    margins: Margins | None = None
 
     @property
     def mode_ids(self) -> tuple[int, ...]:
@@ -168,7 +185,7 @@ class Contract:
     def to_json(self) -> str:
         """JSON at full precision; refuses what is not finite."""
         plain = dataclasses.asdict(self)
-        for name in ("known_states", "randomisation"):
+        for name in ("known_states", "margins", "randomisation"):
             if not plain[name]:  # a reader that does not know the field then reads the file
                 del plain[name]
         return json.dumps(plain, allow_nan=False)
@@ -191,8 +208,8 @@ class Contract:
 
 def _build(kind: Any, raw: Any, where: str) -> Any:
     """``raw`` (plain JSON) as a ``kind``, with every type checked on the way."""
-    if kind == (KnownStates | None):
-        kind = KnownStates
+    if kind in (KnownStates | None, Margins | None):
+        kind = typing.get_args(kind)[0]
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, raw, where)
@@ -241,6 +258,8 @@ def _check(contract: Contract) -> None:
     _check_interface(contract)
     if contract.known_states is not None:
         _check_known_states(contract.known_states, len(contract.observation))
+    if contract.margins is not None:
+        _check_margins(contract.margins, len(contract.observation))
     for i, mode in enumerate(contract.modes):
         _check_mode(mode, f"modes[{i}]", len(contract.path))
     ids = contract.mode_ids
@@ -318,6 +337,19 @@ def _check_known_states(known: KnownStates, size: int) -> None:
         raise ContractError("known_states.centers", len(known.centers), f"at least one, each of {size} numbers")
     if known.usual <= 0:
         raise ContractError("known_states.usual", known.usual, "more than 0")
+
+
+def _check_margins(margins: Margins, size: int) -> None:
+    if not 0.0 < margins.success <= 1.0:
+        raise ContractError("margins.success", margins.success, "a share of more than 0, at most 1")
+    if margins.delay < 0:
+        raise ContractError("margins.delay", margins.delay, "0 or more")
+    if margins.rate_low <= 0:
+        raise ContractError("margins.rate_low", margins.rate_low, "more than 0")
+    if margins.rate_high < margins.rate_low:
+        raise ContractError("margins.rate_high", margins.rate_high, f"rate_low ({margins.rate_low}) or more")
+    if len(margins.noise) != size or min(margins.noise) < 0:
+        raise ContractError("margins.noise", margins.noise, f"{size} numbers of 0 or more")
 
 
 def _check_names(field: str, names: list[str]) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ddiffpg import handoff
-from ddiffpg.actuation import AT_REST, Moment, actuation_of
+from ddiffpg.actuation import Moment, actuation_of
+from ddiffpg.arrival import Arrival
 from ddiffpg.contract import Contract
 from ddiffpg.decision import (
     ARRIVED,
@@ -37,6 +38,7 @@ from ddiffpg.handoff import Hand, HandoffConfig, Heard
 from ddiffpg.intent import Intent, IntentTracker
 from ddiffpg.known_states import UNSEEN, Watch
 from ddiffpg.latency import Stopwatch
+from ddiffpg.margins import WITHIN, MarginWatch
 from ddiffpg.modes import Rules, Way, WayMap
 from ddiffpg.observation import RobotState, missing_fields, observe, path_body, velocity_of
 from ddiffpg.obstacles import Approach, Obstacles
@@ -100,17 +102,20 @@ class Controller:
         self._velocity_of = velocity_of(path_body(contract))
         names = [f.name for f in contract.observation]
         self._path_columns = [names.index(name) for name in contract.path]
-        self._ways = WayMap(contract, Rules(self.radius, config.margin, config.tolerance, 2 * config.hysteresis))
+        least = config.least_margin if self._actuation.leads_past else max(config.least_margin, config.stop_margin)
+        room = Rules(self.radius, config.margin, least, config.tolerance, 2 * config.hysteresis)
+        self._ways = WayMap(contract, room)
         self._replanner = strategy(contract, config)
-        firm = Braking(self.radius + config.stop_margin, config.max_acceleration, config.reaction_time)
+        stop, half = self.radius + config.stop_margin, self.radius + config.stop_margin / 2
+        firm = Braking(stop, config.max_acceleration, config.reaction_time, least_distance=half)
         self._period = 1.0 / contract.rate_hz
         self._nothing = np.full(len(contract.action), math.nan)
         # The policy knows the walls of its training: it is only kept from running into them at full speed.
         late = min(config.reaction_time, self._period)
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
-        scale = self._ways.roadmap.scale  # small ways end in a small place; of large ones one may be far beside the end
-        self._near, self._past = config.arrive_radius * min(1.0, scale), config.arrive_radius * scale
+        self._arrival = Arrival(self._ways, config.arrive_radius, contract.path_tolerance)
         self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
+        self._margins, self._outside = MarginWatch(contract.margins, config), WITHIN
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None
         self._last: float | None = None
@@ -126,7 +131,7 @@ class Controller:
         heard = self._hear(now, command)
         self.hand = handoff.step(self.hand, heard, self.rules)
         tick = _Tick(now, elapsed, heard, handoff.seen(self.hand, command), watch)
-        self._seen = UNSEEN
+        self._seen, self._outside = UNSEEN, WITHIN
         fault = fault or self._input_fault(now, state, obstacles, command)
         if tick.hand.source == FAULT or fault or state is None:
             return self._hold(tick, fault or "no state")
@@ -136,7 +141,7 @@ class Controller:
         watch.lap("observe")
         if fault:
             return self._hold(tick, fault)
-        self._seen = self._watch.look(now, observation)
+        self._seen, self._outside = self._watch.look(now, observation), self._margins.look(now, now - state.stamp)
         view = self._look(now, observation, state, obstacles)
         watch.lap("ways")
         return self._decide(tick, view, obstacles)
@@ -195,14 +200,16 @@ class Controller:
         position = observation[self._path_columns].astype(float)
         ways = self._ways.look(position, obstacles, self.config.foresight)
         free = self._replanner.update(now, ways, self._way_driven)
+        self._arrival.follow(self._replanner.present, ways)
         velocity = getattr(state, self._velocity_of)[: len(position)]
         return _View(state, observation, position, velocity, ways, free)
 
     def _decide(self, tick: _Tick, view: _View, obstacles: Obstacles | None) -> Decision:
         """What to do when everything that is needed is there."""
         state, mode, reason = self._choose(view, tick)
-        if state == DRIVE and self._seen.hold:
-            return self._hold(tick, self._seen.text)
+        doubt = next((seen for seen in (self._seen, self._outside) if seen.hold), None)
+        if state == DRIVE and doubt is not None:
+            return self._hold(tick, doubt.text)
         wanted = self._wanted(state, mode, view, tick)
         if state == DRIVE and not np.isfinite(wanted).all():
             return self._hold(tick, f"the policy gave {wanted.tolist()}")
@@ -259,24 +266,17 @@ class Controller:
             self._by_hand.forget()
             self._replanner.take_up(self._intent, view.free)
         present = self._replanner.present if forced == UNCONDITIONAL else forced
-        if present is not None and self._arrived(present, view):
+        if present is not None and self._at_end(present, view):
             return ARRIVED, present, f"at the end of mode {present}"
         choice = self._replanner.choose(view.ways, view.free, forced)
         if choice.mode is None:
             return NO_WAY, None, choice.reason
-        if self._arrived(choice.mode, view):
+        if self._at_end(choice.mode, view):
             return ARRIVED, choice.mode, f"at the end of mode {choice.mode}"
         return DRIVE, choice.mode, choice.reason
 
-    def _arrived(self, mode: int, view: _View) -> bool:
-        """Near the mode's end and past it, or near and at rest, or well past it beside the path.
-
-        Not as soon as it is near: a goal may be only just reached at the end of the path.
-        """
-        distance, past = self._ways.beyond_end(mode, view.position)
-        if distance <= self._near:
-            return past >= 0.0 or math.hypot(*view.velocity) <= AT_REST
-        return past >= self._past and distance <= self.policy.contract.path_tolerance
+    def _at_end(self, mode: int, view: _View) -> bool:
+        return self._arrival.at_end(mode, view.position, view.velocity)
 
     def _ask(self, observation: np.ndarray, mode: int) -> np.ndarray:
         """The policy's action ``[A]``."""
@@ -331,7 +331,7 @@ class Controller:
             "blend": handoff.share(tick.hand, tick.now, tick.elapsed, self.rules),
             "intent": self._intent,
             "unknown": self._seen.distance,
-            "warnings": (self._seen.text,) if self._seen.text else (),
+            "warnings": tuple(filter(None, (self._seen.text, self._outside.text))),
         }
 
 

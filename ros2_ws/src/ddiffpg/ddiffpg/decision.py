@@ -136,6 +136,9 @@ class ControllerConfig:
 
     radius: float = parameter(0.0, "m", 0.0, 10.0, "radius of the robot with its load; the contract's if larger")
     margin: float = parameter(0.1, "m", 0.0, 10.0, "distance that a way keeps between robot and obstacle")
+    least_margin: float = parameter(
+        0.0, "m", 0.0, 10.0, "where no way keeps margin, one that keeps so much is taken, if nothing moves"
+    )
     tolerance: float = parameter(
         0.1, "m", 0.0, 1.0, "how much nearer than anything in training a sensed point must be to count as new"
     )
@@ -193,6 +196,12 @@ class ControllerConfig:
         2.0, "", 0.0, 1000.0, "the policy does not drive where it is so many times farther; 0: it does everywhere"
     )
     unknown_hold_after: float = parameter(0.5, "s", 0.0, 60.0, "once that has lasted for so long")
+    robot_delay: float = parameter(
+        0.0, "s", 0.0, 10.0, "what the robot takes to do as it is told; with the age of its state, against the margins"
+    )
+    margins_hold: bool = parameter(
+        False, "", None, None, "the policy does not drive at delays or rates outside of its margins; false: it warns"
+    )
     noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples")
 
     def __post_init__(self) -> None:
@@ -200,6 +209,8 @@ class ControllerConfig:
         if self.hysteresis > self.tolerance:
             # The training world's own walls leave a way just `tolerance` to spare: it would never open again.
             raise ParameterError("hysteresis", f"is {self.hysteresis}: expected at most tolerance ({self.tolerance})")
+        if self.least_margin > self.margin:
+            raise ParameterError("least_margin", f"is {self.least_margin}: expected at most margin ({self.margin})")
         if self.stop_margin > self.margin:
             raise ParameterError("stop_margin", f"is {self.stop_margin}: expected at most margin ({self.margin})")
         if 0.0 < self.unknown_hold < self.unknown_warn:

@@ -51,7 +51,8 @@ class StageTimes:
 
 
 class Deadlines:
-    """Counts ticks and the control periods that passed without one (``period`` in seconds)."""
+    """Counts ticks and missed deadlines: ticks that took longer than a ``period`` (s), and periods that passed without
+    a tick. A period that passed in a tick that took too long is one of the two, not both."""
 
     def __init__(self, period: float) -> None:
         self.period = period
@@ -63,16 +64,20 @@ class Deadlines:
     @property
     def faults(self) -> tuple[str, ...]:
         """That the last tick took longer than a period, in one sentence."""
-        if self._last_seconds <= self.period:
+        if not self._late(self._last_seconds):
             return ()
         return (f"the last tick took {self._last_seconds * 1e3:.0f} ms of {self.period * 1e3:g}: deadlines are missed",)
+
+    def _late(self, seconds: float) -> bool:
+        return seconds > self.period
 
     def tick(self, started: float, ended: float) -> None:
         """One tick ran from ``started`` to ``ended`` (seconds of a steady clock)."""
         self.ticks += 1
         if self._last_start is not None:
-            self.missed += max(0, round((started - self._last_start) / self.period) - 1)
-        self.missed += ended - started > self.period
+            passed = round((started - self._last_start) / self.period) - 1
+            self.missed += max(0, passed - self._late(self._last_seconds))
+        self.missed += self._late(ended - started)
         self._last_start, self._last_seconds = started, ended - started
 
 

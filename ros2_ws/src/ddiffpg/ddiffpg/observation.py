@@ -116,6 +116,12 @@ def joint_positions(state: RobotState, names: Sequence[str]) -> np.ndarray:
     return np.array([math.nan if joint is None else joint.position for joint in joints])
 
 
+def joint_velocities(state: RobotState, names: Sequence[str]) -> np.ndarray:
+    """As ``joint_positions``, for velocities."""
+    joints = (state.joints.get(name) for name in names)
+    return np.array([math.nan if joint is None else joint.velocity for joint in joints])
+
+
 def observe(contract: Observed, state: RobotState) -> np.ndarray:
     """The observation ``[O]`` (float32, physical units) in the contract's order; NaN where missing.
 

@@ -71,11 +71,13 @@ class Distance(NamedTuple):
 
 
 class Approach(NamedTuple):
-    """N things as seen from one point: ``distance [N]`` in m (negative inside a shape) and ``direction
-    [N, D]``, the unit vector along which that distance shrinks."""
+    """N things as seen from one point: ``distance [N]`` in m (negative inside a shape), ``direction [N, D]``, the unit
+    vector along which that distance shrinks, and ``coming [N]``, the speed (m/s) at which they come nearer by
+    themselves, negative where they go away."""
 
     distance: np.ndarray
     direction: np.ndarray
+    coming: np.ndarray | float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,11 @@ class Obstacles:
         shapes = tuple(s for s, v in pairs if math.hypot(*v) <= STILL) if self.velocities else self.shapes
         return Obstacles(self.stamp, shapes, self.points)
 
+    def moving(self) -> Obstacles:
+        """Only what moves, where it is."""
+        shapes = tuple(s for s, v in zip(self.shapes, self.velocities) if math.hypot(*v) > STILL)
+        return Obstacles(self.stamp, shapes, self.points[:0])
+
     def swept(self, seconds: float) -> Obstacles:
         """With every moving shape wherever it will be within ``seconds``, if it goes on as it does."""
         more = [_moved(s, v, t) for s, v in zip(self.shapes, self.velocities) for t in _times(s, v, seconds)]
@@ -139,7 +146,10 @@ class Obstacles:
 
     def approach_shapes(self, point: np.ndarray) -> Approach:
         """The declared shapes as seen from ``point [D]``."""
-        return self.solids.approach(point)
+        seen = self.solids.approach(point)
+        if not self.moves:
+            return seen
+        return seen._replace(coming=-np.einsum("ni,ni->n", seen.direction[:, :2], np.array(self.velocities)))
 
     def approach_points(self, point: np.ndarray, within: float) -> tuple[np.ndarray, Approach]:
         """Indices of the sensed points less than ``within`` m from ``point [D]``, and how they are seen from there."""

@@ -190,7 +190,9 @@ class Report:
         c, last = self._contract, self._last
         values = {"task": c.task, "robot": c.robot, "modes": list(c.mode_ids), "commit": c.training.commit}
         state = "not active" if last is None else f"{last.state}: {last.reason}"
-        return messages.status(f"{self._name}: policy", "ok", state, values)
+        warnings = () if last is None else last.warnings
+        level = "warn" if warnings else "ok"
+        return messages.status(f"{self._name}: policy", level, "; ".join((state, *warnings)), values)
 
     def _draw(self, decision: Decision, shapes: tuple[MarkerObstacle, ...]) -> None:
         """The way and the markers: at once when the mode changes, now and then otherwise."""

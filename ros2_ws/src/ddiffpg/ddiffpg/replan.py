@@ -96,27 +96,29 @@ class Strategy(Protocol):
 
 
 class Watchdog:
-    """Does the robot come on along its way? It does not where for ``time`` (s), driven all the while, what is left of
-    the way has not become shorter by ``distance`` (m)."""
+    """Does the robot come on along its way? Counts for how long, driven, it has not come nearer to the end by
+    ``distance`` (m). While it is not driven it is not counted, and nothing is forgotten."""
 
-    def __init__(self, distance: float, time: float) -> None:
-        self._distance, self._time = distance, time
+    def __init__(self, distance: float) -> None:
+        self._distance = distance
         self._mode: int | None = None
-        self._least = self._length = self._since = math.nan
+        self._least = self._length = self._since = self._now = math.nan
 
-    def lost(self, now: float, way: Way | None) -> bool:
-        """Is it so at ``now`` (s) with the ``way`` that is driven? None: none is."""
-        if way is None or way.id != self._mode:
-            self._mode = None if way is None else way.id
-            self._least, self._since = math.inf, now
+    def forget(self) -> None:
+        self._mode = None
+
+    def idle(self, now: float, way: Way, driven: bool) -> float:
+        """Seconds up to ``now`` (s), on the ``way`` that is followed; was the robot ``driven`` since the last call?"""
+        if way.id != self._mode:
+            self._mode, self._least, self._since = way.id, math.inf, now
+        elif not driven:
+            self._since += now - self._now
         elif abs(way.length - self._length) > LEAP:  # another way round, not the robot, made the difference
             self._least += way.length - self._length
-        if way is None:
-            return False
-        self._length = way.length
+        self._length, self._now = way.length, now
         if way.length <= self._least - self._distance:
             self._least, self._since = way.length, now
-        return now - self._since >= self._time
+        return now - self._since
 
 
 class Replanner:
@@ -129,7 +131,7 @@ class Replanner:
         self._given_up: dict[int, tuple[float, str]] = {}  # until when, and why
         self._held_since: float | None = None
         self._waits_since: float | None = None
-        self._watchdog = Watchdog(patience.progress, patience.progress_time)
+        self._watchdog = Watchdog(patience.progress)
         self._changes: deque[float] = deque()
         self._driven: int | None = None  # the mode that was followed last
         self._now = 0.0
@@ -160,7 +162,7 @@ class Replanner:
         self._given_up.clear()
         self._changes.clear()
         self._held_since = self._waits_since = None
-        self._watchdog.lost(self._now, None)
+        self._watchdog.forget()
 
     def update(self, now: float, ways: Sequence[Way], last: Last) -> frozenset[int]:
         """Which modes may be taken at ``now`` (s), after a ``last`` tick."""
@@ -209,7 +211,8 @@ class Replanner:
         if not self._may_change_to(best.id):
             self.present = None
             return Choice(None, f"waits: {len(self._changes)} changes within {self._patience.changes_time:g} s")
-        shortest = f"mode {best.id} is the best free way ({best.length:.1f} m){self._by_hand}"
+        kind = "narrow" if best.narrow else "free"
+        shortest = f"mode {best.id} is the best {kind} way ({best.length:.1f} m){self._by_hand}"
         return Choice(best.id, shortest if before is None else f"mode {before} {self._why(before)}, {shortest}")
 
     def _cost(self, way: Way) -> float:
@@ -224,7 +227,7 @@ class Replanner:
 
     def _waits(self, way: Way | None) -> str:
         """Why the robot should stand and wait for its present ``way``, empty where it should not."""
-        if way is None or way.id in self._given_up:
+        if way is None or way.id in self._given_up or way.haste:
             return ""
         near = way.length <= self._patience.commit
         if way.blocked and not way.passing and not near:
@@ -256,6 +259,8 @@ class Replanner:
         if way.blocked:
             self._open_since[way.id] = None
             return False
+        if way.haste:  # to dwell is to be run into
+            self._open_since.pop(way.id, None)
         return self._is_open_again(way, now) and way.id not in self._given_up
 
     def _is_open_again(self, way: Way, now: float) -> bool:
@@ -273,18 +278,28 @@ class Replanner:
         return True
 
     def _give_up_if_stuck(self, now: float, way: Way | None, last: Last) -> None:
-        rules = self._patience
-        far = last.driven and way is not None and way.length > rules.commit
-        lost = self._watchdog.lost(now, way if far else None)
+        idle = self._idle(now, way, last)
         if not last.held or way is None:
             self._held_since = None
         elif self._held_since is None:
             self._held_since = now
-        held = self._held_since is not None and now - self._held_since >= rules.stuck_after
-        if way is not None and (held or lost):
-            why = "is held off by an obstacle" if held else f"is stuck (no nearer for {rules.progress_time:g} s)"
-            self._given_up[way.id] = now + rules.retry_after, why
+        held = self._held_since is not None and now - self._held_since >= self._patience.stuck_after
+        if way is not None and (held or idle >= self._patience_with(way)):
+            why = "is held off by an obstacle" if held else f"is stuck (no nearer for {idle:.1f} s)"
+            self._given_up[way.id] = now + self._patience.retry_after, why
             self._held_since = None
+
+    def _idle(self, now: float, way: Way | None, last: Last) -> float:
+        """Seconds for which the robot, driven, has not come on along its way; zero where it is almost at its end."""
+        if way is None or way.length <= self._patience.commit:
+            self._watchdog.forget()
+            return 0.0
+        return self._watchdog.idle(now, way, last.driven)
+
+    def _patience_with(self, way: Way) -> float:
+        """Seconds after which a way counts as stuck: sooner where something comes to where the robot stands."""
+        rules = self._patience
+        return min(rules.stuck_after, rules.progress_time) if way.haste else rules.progress_time
 
 
 def _of(ways: Sequence[Way], mode: int | None) -> Way | None:

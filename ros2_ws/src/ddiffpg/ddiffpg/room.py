@@ -5,8 +5,9 @@ Room to spare is the distance beyond what is needed, in metres; negative is too 
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,12 +19,13 @@ CELL = 0.1  # metres, of the grid by which sensed points find the nodes near the
 
 @dataclass(frozen=True)
 class Rules:
-    """What a way needs, in metres: ``radius`` of the robot, ``margin`` to declared obstacles, ``tolerance``
-    by which a sensed point must be nearer than anything in training to count as new; ``spare`` is how
-    far beyond the need distances are still told apart."""
+    """What a way needs, in metres: ``radius`` of the robot, ``margin`` to declared obstacles, ``least_margin``
+    where no way has that, ``tolerance`` by which a sensed point must be nearer than anything in training to
+    count as new; ``spare`` is how far beyond the need distances are still told apart."""
 
     radius: float
     margin: float
+    least_margin: float
     tolerance: float
     spare: float
 
@@ -40,6 +42,13 @@ class Room:
         self._known = np.flatnonzero(np.isfinite(roadmap.clearance))
         self._known_points = roadmap.points[self._known]
         self._free = np.maximum(roadmap.clearance[self._known] - rules.tolerance, 0.0)
+
+    def with_least_margin(self) -> Room:
+        """The same with the least margin for the margin."""
+        other = copy.copy(self)
+        other._rules = replace(self._rules, margin=self._rules.least_margin)
+        other._need = _sensed_need(self._roadmap.clearance, other._rules)
+        return other
 
     def at_nodes(self, obstacles: Obstacles) -> np.ndarray:
         """``[M]``; infinite where nothing is declared and nothing sensed within the rules' reach."""

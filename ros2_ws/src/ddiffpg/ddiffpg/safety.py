@@ -38,14 +38,19 @@ class Braking:
     """How to come near something: closer than ``stop_distance`` (m, from the robot's centre) it is not
     approached faster than ``contact_speed`` (m/s); before that, no faster than ``deceleration`` (m/s^2)
     can take away after ``reaction_time`` (s). Where that is no more than the true delay, the robot
-    overshoots; with three times the delay it does not."""
+    overshoots; with three times the delay it does not. Closer than ``least_distance`` (m) nothing is led past
+    it, but stopped: a wall at the side may turn what leads past into what leads nearer."""
 
     stop_distance: float
     deceleration: float
     reaction_time: float
     contact_speed: float = 0.0
+    least_distance: float = 0.0
 
 
+CORNERS = 4  # times that a velocity is led past one more thing: enough for a wide corner, where it does not end in one
+TINY = 1e-9  # m/s, for rounding: what is led past something does not approach it
+NOTHING = 1e-6  # m/s: slower is none
 Scene = tuple[Approach, Braking]
 
 
@@ -99,6 +104,11 @@ def allowed_speed(distance: np.ndarray, braking: Braking) -> np.ndarray:
     return np.maximum(a * (np.sqrt(t * t + 2.0 * left / a) - t), braking.contact_speed)
 
 
+def allowed_toward(seen: Approach, braking: Braking) -> np.ndarray:
+    """How fast each of the things ``seen`` may be approached, ``[N]`` in m/s: slower where it comes by itself."""
+    return np.maximum(allowed_speed(seen.distance, braking) - np.maximum(seen.coming, 0.0), braking.contact_speed)
+
+
 def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> float:
     """The share 0..1 of ``velocity [D]`` (m/s) at which nothing seen is approached faster than allowed.
 
@@ -107,12 +117,38 @@ def approach_scale(velocity: np.ndarray, seen: Approach, braking: Braking) -> fl
     if not len(seen.distance):
         return 1.0
     toward = seen.direction @ velocity
-    allowed = allowed_speed(seen.distance, braking)
+    allowed = allowed_toward(seen, braking)
     too_fast = ~(toward <= allowed) & ~(toward <= 0.0)  # what is not a number counts as too fast
     if not too_fast.any():
         return 1.0
     share = allowed[too_fast] / toward[too_fast]
     return float(np.nan_to_num(share, nan=0.0).min())
+
+
+def beside(velocity: np.ndarray, scenes: Sequence[Scene]) -> np.ndarray:
+    """``velocity [D]`` (m/s) less what of it leads toward things faster than allowed: past them, not into them.
+
+    It is no faster than before. In a narrow corner some may be left that is too fast.
+    """
+    past = velocity
+    for _ in range(CORNERS):
+        excess, direction = max((_worst(past, *scene) for scene in scenes), key=lambda found: found[0])
+        if excess <= 0.0:
+            break
+        past = past - (excess + TINY) * direction
+    if past is velocity or not np.isfinite(past).all():
+        return velocity
+    return past if math.hypot(*past) > NOTHING else np.zeros(len(past))
+
+
+def _worst(velocity: np.ndarray, seen: Approach, braking: Braking) -> tuple[float, np.ndarray]:
+    """What is approached most too fast, by how much (m/s; zero where nothing is), and the direction to it ``[D]``."""
+    if not len(seen.distance):
+        return 0.0, velocity
+    toward = seen.direction @ velocity
+    excess = np.where(toward > 0.0, toward - allowed_toward(seen, braking), 0.0)
+    i = int(excess.argmax())
+    return float(excess[i]), seen.direction[i]
 
 
 def too_close(velocity: np.ndarray, scenes: Sequence[Scene]) -> bool:
@@ -147,6 +183,30 @@ def led_over(previous: np.ndarray, target: np.ndarray, portion: float) -> np.nda
     return target if portion >= 1.0 else previous + portion * (target - previous)
 
 
+def held_off(action: np.ndarray, limits: Limits, scenes: Sequence[Scene], stops: bool) -> np.ndarray:
+    """``action [A]`` led past what it approaches faster than allowed, unless it only ``stops``; and where that cannot
+    be, less of it as a whole. Itself where it approaches nothing too fast."""
+    linear = list(limits.linear)
+    if all(approach_scale(action[linear], seen, braking) >= 1.0 for seen, braking in scenes):
+        return action
+    led = action.copy()
+    if not stops and not any(_too_near_to_pass(action[linear], *scene) for scene in scenes):
+        led[linear] = beside(action[linear], scenes)
+    return led * min(_share_within(led, limits), *(approach_scale(led[linear], *scene) for scene in scenes))
+
+
+def _too_near_to_pass(velocity: np.ndarray, seen: Approach, braking: Braking) -> bool:
+    toward = seen.direction @ velocity if len(seen.distance) else np.empty(0)
+    return bool(((toward > 0.0) & (seen.distance < braking.least_distance)).any())
+
+
+def _share_within(action: np.ndarray, limits: Limits) -> float:
+    """The share 0..1 of ``action [A]`` that is within the limits."""
+    over = (action < limits.low) | (action > limits.high)
+    bound = np.where(action > 0.0, limits.high, limits.low)
+    return float((bound[over] / action[over]).min(initial=1.0))
+
+
 def restrain(
     wanted: np.ndarray,
     previous: np.ndarray,
@@ -158,23 +218,25 @@ def restrain(
     """What may be sent of ``wanted [A]`` when ``previous [A]`` (within the limits) was sent ``elapsed`` s ago.
 
     The result is within the limits; it differs from ``previous`` by at most ``max_acceleration *
-    elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``. It goes no
-    farther than the ``portion`` (0..1) of the way from ``previous`` to ``wanted``.
+    elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``. Without that
+    rule it goes no farther than the ``portion`` (0..1) of the way from ``previous`` to ``wanted``.
     """
     cut = within_limits(wanted, limits.low, limits.high)
     fast = within_speed(cut, limits)
     target = led_over(previous, fast, portion)
     eased = slew(previous, target, limits.max_acceleration * elapsed)
-    velocity = eased[list(limits.linear)]
-    scale = min((approach_scale(velocity, seen, braking) for seen, braking in scenes), default=1.0)
-    action = slew(previous, eased * scale, limits.emergency_deceleration * elapsed) if scale < 1.0 else eased
+    stops = not target.any()
+    safe = held_off(eased, limits, scenes, stops)
+    near = safe is not eased
+    action = slew(previous, safe, limits.emergency_deceleration * elapsed) if near else eased
     rules = {
         "limits": not np.array_equal(cut, wanted),
         "speed": fast is not cut,
         "blend": not np.array_equal(target, fast),
-        "slew": eased is not target,
-        "approach": scale < 1.0,
-        "emergency": scale < 1.0 and not np.array_equal(action, eased * scale),
+        # Where it is the obstacle that holds it back, with or without a limit on changes, that limit does nothing.
+        "slew": eased is not target and not (near and np.allclose(safe, held_off(target, limits, scenes, stops))),
+        "approach": near,
+        "emergency": near and not np.array_equal(action, safe),
     }
     action = within_limits(action, limits.low, limits.high)
     return Command(action, applied(rules), action)
