@@ -264,6 +264,17 @@ def test_closer_than_the_least_distance_it_stops_and_is_not_led_past(distance, m
     np.testing.assert_allclose(away.action, [-0.4, 0.6, 0.0])
 
 
+@pytest.mark.parametrize("measured, moves", [((0.0, 0.6), True), ((0.3, 0.0), False), ((np.nan, np.nan), False)])
+def test_who_comes_nearer_in_spite_of_being_led_past_stops(measured, moves):
+    """A wall that nobody knows of takes away what leads past, and what is left leads nearer."""
+    seen = Approach(np.array([0.17]), np.array([[1.0, 0.0]]))
+    measured = np.array(measured)
+    command = restrain(np.array([0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)], measured=measured)
+    led = restrain(np.array([0.4, 0.6, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)])
+    assert (command.action[1] == led.action[1]) == moves
+    assert moves or command.action[1] < 0.5 * led.action[1]
+
+
 def test_into_a_corner_nothing_is_left():
     seen = Approach(np.array([0.15, 0.15]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     command = restrain(np.array([0.5, 0.3, 0.0]), np.zeros(3), 1.0, LIMITS, [(seen, FIRM)])

@@ -133,7 +133,8 @@ class BaseVelocity:
 
     def drive(self, wanted: np.ndarray, moment: Moment) -> Command:
         limits, portion = (self._limits, 1.0) if moment.portion is None else (self._gentle, moment.portion)
-        return self._remember(restrain(wanted, self._sent, moment.elapsed, limits, moment.scenes, portion))
+        sent = restrain(wanted, self._sent, moment.elapsed, limits, moment.scenes, portion, moment.velocity)
+        return self._remember(sent)
 
     def rest(self, moment: Moment) -> Command:
         return self.drive(np.zeros(len(self._sent)), replace(moment, portion=None))

@@ -106,13 +106,13 @@ class Controller:
         room = Rules(self.radius, config.margin, least, config.tolerance, 2 * config.hysteresis)
         self._ways = WayMap(contract, room)
         self._replanner = strategy(contract, config)
-        stop, half = self.radius + config.stop_margin, self.radius + config.stop_margin / 2
-        firm = Braking(stop, config.max_acceleration, config.reaction_time, least_distance=half)
+        stop = self.radius + config.stop_margin
+        firm = Braking(stop, config.max_acceleration, config.reaction_time, least_distance=stop)
         self._period = 1.0 / contract.rate_hz
         self._nothing = np.full(len(contract.action), math.nan)
         # The policy knows the walls of its training: it is only kept from running into them at full speed.
         late = min(config.reaction_time, self._period)
-        self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed)
+        self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed, stop)
         self._arrival = Arrival(self._ways, config.arrive_radius, contract.path_tolerance)
         self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
         self._margins, self._outside = MarginWatch(contract.margins, config), WITHIN

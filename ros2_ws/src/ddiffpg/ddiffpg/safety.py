@@ -49,6 +49,7 @@ class Braking:
 
 
 CORNERS = 4  # times that a velocity is led past one more thing: enough for a wide corner, where it does not end in one
+CLEARLY = 0.8  # of what is measured would be allowed: less than a servo that lags by some periods makes of it
 TINY = 1e-9  # m/s, for rounding: what is led past something does not approach it
 NOTHING = 1e-6  # m/s: slower is none
 Scene = tuple[Approach, Braking]
@@ -190,9 +191,17 @@ def held_off(action: np.ndarray, limits: Limits, scenes: Sequence[Scene], stops:
     if all(approach_scale(action[linear], seen, braking) >= 1.0 for seen, braking in scenes):
         return action
     led = action.copy()
-    if not stops and not any(_too_near_to_pass(action[linear], *scene) for scene in scenes):
+    if not stops:
         led[linear] = beside(action[linear], scenes)
+        if any(_too_near_to_pass(v[linear], *scene) for v in (action, led) for scene in scenes):
+            led = action
     return led * min(_share_within(led, limits), *(approach_scale(led[linear], *scene) for scene in scenes))
+
+
+def _gains(measured: np.ndarray, scenes: Sequence[Scene]) -> bool:
+    """Is something approached clearly faster than allowed, at the velocity that is ``measured``?"""
+    firm = (scene for scene in scenes if scene[1].contact_speed == 0.0)
+    return any(approach_scale(measured, *scene) < CLEARLY for scene in firm)
 
 
 def _too_near_to_pass(velocity: np.ndarray, seen: Approach, braking: Braking) -> bool:
@@ -214,18 +223,21 @@ def restrain(
     limits: Limits,
     scenes: Sequence[Scene] = (),
     portion: float = 1.0,
+    measured: np.ndarray | None = None,
 ) -> Command:
     """What may be sent of ``wanted [A]`` when ``previous [A]`` (within the limits) was sent ``elapsed`` s ago.
 
     The result is within the limits; it differs from ``previous`` by at most ``max_acceleration *
     elapsed``, where the approach rule applies by at most ``emergency_deceleration * elapsed``. Without that
-    rule it goes no farther than the ``portion`` (0..1) of the way from ``previous`` to ``wanted``.
+    rule it goes no farther than the ``portion`` (0..1) of the way from ``previous`` to ``wanted``. Who is ``measured``
+    (m/s, ``[D]``) to approach something too fast in spite of that rule is not led past it any more: a wall that nobody
+    knows of turns what leads past into what leads nearer.
     """
     cut = within_limits(wanted, limits.low, limits.high)
     fast = within_speed(cut, limits)
     target = led_over(previous, fast, portion)
     eased = slew(previous, target, limits.max_acceleration * elapsed)
-    stops = not target.any()
+    stops = not target.any() or (measured is not None and _gains(measured, scenes))
     safe = held_off(eased, limits, scenes, stops)
     near = safe is not eased
     action = slew(previous, safe, limits.emergency_deceleration * elapsed) if near else eased
