@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import shutil
 import tempfile
 import time
@@ -31,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _result import write
 
 from ddiffpg.policy import Policy
 from ddiffpg_cli.beginning import Loaded
@@ -179,7 +178,6 @@ def cell(task: str, policy: str, target: str, how: str, seed: int, file: Path) -
         "modes": [{k: m[k] for k in ("id", "success", "adherence", "return", "mean_steps")} for m in report["modes"]],
         "unconditioned_success": report["unconditioned"]["success"],
         "cpu_seconds": round(time.process_time() - began, 1),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }  # fmt: skip
 
 
@@ -206,8 +204,7 @@ def main() -> None:
                 out = args.out / f"{task}-{policy}-{target}-{how.replace(' ', '-')}-{seed}.json"
                 if (seed and how == "nothing") or out.exists():
                     continue
-                text = json.dumps(cell(task, policy, target, how, seed, file), indent=1)
-                out.write_text(text + "\n", encoding="utf-8")
+                write(cell(task, policy, target, how, seed, file), str(out))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ and ros; a few seconds a robot on one core, for the ant a minute.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from dataclasses import replace
@@ -25,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from _excited_session import record
+from _result import write
 
 from ddiffpg_cli.commands.identify import pieces
 from ddiffpg_cli.identifying import DELAY, DRY, Identified, identify
@@ -150,13 +148,9 @@ def _write(target: str, runs: list[dict[str, Any]], last: bool = False) -> None:
         "wanted": f"factors within {WANTED:.0%} (dry friction of the typical effort), delay within a control period",
         "summary": summary(runs),
         "runs": runs,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
-    text = json.dumps(result, indent=2)
-    if target != "-":
-        Path(target).write_text(text + "\n", encoding="utf-8")
-    elif last:
-        print(text)
+    if target != "-" or last:
+        write(result, target)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ two minutes for 20 episodes a mode of two modes.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import write
 
 from ddiffpg.controller import Controller, ControllerConfig, Operator
 from ddiffpg.policy import Policy
@@ -154,10 +152,8 @@ def main() -> None:
             print(f"{name}, {robot}: {both}", flush=True)
     result = {
         "benchmark": "sim_to_sim", "seed": args.seed, "wanted_gap": WANTED, "policies": policies,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
     }  # fmt: skip
-    text = json.dumps(result, indent=2)
-    print(text) if args.json == "-" else Path(args.json).write_text(text + "\n", encoding="utf-8")
+    write(result, args.json)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ def check_json_target(target: str | None) -> None:
         raise BadInput(f"--json {target}: there is no directory {path.parent}; make it first")
 
 
+def check_file(flag: str, path: Path) -> None:
+    """BadInput where a file could not be written to ``path``, before any work is done for it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise BadInput(f"{flag} {path}: expected a file's name in a directory that is there")
+
+
 def write_json(value: Any, target: str | None) -> None:
     """``value`` as JSON to the file ``target`` (``-``: standard output); nothing where it is None."""
     if target is None:

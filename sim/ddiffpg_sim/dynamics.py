@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import mujoco
 import numpy as np
+
+
+def check_numbers(values: Mapping[str, float], above_zero: str = "") -> None:
+    """ValueError names the first of ``values`` that is not finite, or negative, or 0 and is the one ``above_zero``."""
+    for name, value in values.items():
+        if not math.isfinite(value) or value < 0.0 or (name == above_zero and value == 0.0):
+            least = f", of {above_zero} above 0" if above_zero else ""
+            raise ValueError(f"{name} is {value}: expected a finite number that is not negative{least}")
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,7 @@ class Dynamics:
     dry_friction: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not math.isfinite(value) or value < 0.0 or (name == "mass" and value == 0.0):
-                raise ValueError(f"{name} is {value}: expected a finite number that is not negative, of mass above 0")
+        check_numbers(vars(self), above_zero="mass")
 
 
 NOMINAL = Dynamics()

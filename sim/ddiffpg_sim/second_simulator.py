@@ -59,11 +59,6 @@ def _computed_by(xml: str, simulator: Simulator) -> str:
     if simulator.cone:
         model.option.cone = CONES[simulator.cone]
     for geom in model.geoms:
-        geom.solref = _slower(geom.solref[0], geom.solref[1], simulator.contact_time)
+        geom.solref = simulator.slower(geom.solref)
     model.compile()
     return model.to_xml()
-
-
-def _slower(first: float, second: float, factor: float) -> tuple[float, float]:
-    """A contact's time constant and damping ratio, or where negative its stiffness and damping, ``factor`` slower."""
-    return (first * factor, second) if first > 0 else (first / factor**2, second / factor)

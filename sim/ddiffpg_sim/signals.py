@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from .dynamics import NOMINAL, Dynamics
+from .dynamics import NOMINAL, Dynamics, check_numbers
 from .simulator import Simulator
 
 
@@ -29,9 +28,7 @@ class Signals:
     push_every: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not math.isfinite(value) or value < 0.0:
-                raise ValueError(f"{name} is {value}: expected a finite number that is not negative")
+        check_numbers(vars(self))
         for name in ("dropout", "rate_jitter"):
             if getattr(self, name) >= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to below 1")

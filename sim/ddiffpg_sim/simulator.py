@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from .dynamics import check_numbers
+
 INTEGRATORS = {
     "Euler": mujoco.mjtIntegrator.mjINT_EULER,
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
@@ -33,11 +35,8 @@ class Simulator:
     motor_lag: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("timestep", "contact_time", "motor_lag"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0.0 or (name == "contact_time" and value == 0.0):
-                raise ValueError(f"{name} is {value}: expected a finite number that is not negative, of contact_time "
-                                 "above 0")  # fmt: skip
+        numbers = {name: getattr(self, name) for name in ("timestep", "contact_time", "motor_lag")}
+        check_numbers(numbers, above_zero="contact_time")
         for name, known in (("integrator", INTEGRATORS), ("cone", CONES)):
             if getattr(self, name) not in ("", *known):
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)}")
@@ -49,10 +48,15 @@ class Simulator:
             model.opt.integrator = INTEGRATORS[self.integrator]
         if self.cone:
             model.opt.cone = CONES[self.cone]
-        time, damping = model.geom_solref.T
-        direct = time < 0.0  # then they are minus stiffness and minus damping
-        model.geom_solref[:, 0] = np.where(direct, time / self.contact_time**2, time * self.contact_time)
-        model.geom_solref[:, 1] = np.where(direct, damping / self.contact_time, damping)
+        model.geom_solref[:] = self.slower(model.geom_solref)
+
+    def slower(self, solref: np.ndarray) -> np.ndarray:
+        """Contacts ``solref [..., 2]`` as they give way here: time constant and damping ratio, or where negative minus
+        stiffness and minus damping."""
+        first, second = solref[..., 0], solref[..., 1]
+        direct = first < 0.0
+        return np.stack([np.where(direct, first / self.contact_time**2, first * self.contact_time),
+                         np.where(direct, second / self.contact_time, second)], -1)  # fmt: skip
 
     def keep(self, timestep: float) -> float:
         """Which part of what a motor does stays as it was over one ``timestep`` (s)."""

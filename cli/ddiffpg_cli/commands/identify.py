@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import add_json, positive
 from ..errors import FAILED, OK, BadInput
-from ..output import check_json_target, table, text_out, write_json
+from ..output import check_file, check_json_target, table, text_out, write_json
 from .train import check_task
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def pieces(task: Any, motion: Any, threads: int) -> Shooting:
 
 
 def _check_target(flag: str, path: Path | None) -> None:
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise BadInput(f"{flag} {path}: expected a file's name in a directory that is there")
-    if flag == "--plot" and path is not None and path.suffix not in (".png", ".svg"):
+    if path is None:
+        return
+    check_file(flag, path)
+    if flag == "--plot" and path.suffix not in (".png", ".svg"):
         raise BadInput(f"--plot {path}: expected a name that ends with .png or .svg")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import existing_file
-from ..errors import OK, BadInput
+from ..errors import OK
+from ..output import check_file
 
 if TYPE_CHECKING:
     from ddiffpg.contract import Contract
@@ -28,8 +29,7 @@ def configure(name: str, parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out.is_dir() or not args.out.parent.is_dir():
-        raise BadInput(f"--out {args.out}: expected a file's name in a directory that is there")
+    check_file("--out", args.out)
     from ddiffpg_cli.recording import Recording, find_controller, latest_parameters
     from ddiffpg_cli.report_data import collect
     from ddiffpg_cli.report_page import page
