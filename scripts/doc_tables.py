@@ -115,6 +115,31 @@ def transfers() -> str:
     return head("policy", "episodes a mode × seeds", "nominal", *names, "another simulator") + "".join(rows)
 
 
+RANDOMISED: tuple[tuple[str, float, float], ...] = (
+    ("mass", 0.7, 1.3), ("friction", 0.7, 1.3), ("strength", 0.7, 1.3), ("delay", 0.0, 0.1), ("delay", 0.0, 0.2),
+)  # fmt: skip
+
+
+def randomising() -> str:
+    """Of each policy, trained with and without randomised robots, the least success that a mode has in each range."""
+    rows = []
+    for file in sorted(RESULTS.glob("randomising_*.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        for policy in sorted(found["policies"], key=lambda policy: policy["randomised"]):
+            worst = [min(cell["success"][m] for m in cell["success"] if m != "-1") for cell in policy["cells"]]
+            cells = [(cell["axis"], cell["value"], share) for cell, share in zip(policy["cells"], worst)]
+            ranges = [[share for name, value, share in cells if name == axis and low <= value <= high]
+                      for axis, low, high in RANDOMISED]  # fmt: skip
+            nominal = next(share for name, _, share in cells if name == "nominal")
+            together = min(policy["together"].values())
+            rows.append(row(f"`{found['task']}`", "with" if policy["randomised"] else "without", str(policy["seed"]),
+                            str(len(policy["together"])), f"{nominal:.2f}",
+                            *(f"{min(shares):.2f}" if shares else "-" for shares in ranges), f"{together:.2f}",
+                            f"{policy['training_seconds'] / 60:.1f}"))
+    names = ("mass 0.7 to 1.3", "friction", "strength", "delay up to 0.1 s", "up to 0.2 s", "all at once", "minutes")
+    return head("task", "randomised", "seed", "modes", "nominal", *names) + "".join(rows)
+
+
 def least(cells: Iterable[dict[str, Any]]) -> str:
     by_mode: dict[tuple[Any, ...], list[float]] = {}
     for cell in cells:
