@@ -90,7 +90,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=not_negative, default=[0, 1, 2], metavar="N", help="default 0 1 2")
     parser.add_argument("--episodes", type=positive, default=100, metavar="N", help="a mode and cell (default 100)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs side by side (default 1)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/randomising"), metavar="DIR", help="default %(default)s")
+    parser.add_argument("--runs", type=Path, default=Path("runs/randomising"), metavar="DIR",
+                        help="default %(default)s")
     add_json(parser)
     args = parser.parse_args()
     check_json_target(args.json)
