@@ -16,11 +16,13 @@ pytest.importorskip("mcap", reason="mcap (extra ros) is not installed")
 pytest.importorskip("rosbags", reason="rosbags (extra ros) is not installed")
 
 from ddiffpg_cli.commands.identify import pieces
+from ddiffpg_cli.identifying import NotIdentifiable
 from ddiffpg_cli.identifying import identify as identified
 from ddiffpg_cli.main import main
 from ddiffpg_cli.mcap_writer import Limits, McapRecording, Topic
 from ddiffpg_sim import tasks
 from ddiffpg_sim.deviation_file import read_deviation
+from ddiffpg_sim.dynamics import Dynamics
 from tests.ros.recordings import TYPES, rewrite, without
 from tests.sim.test_shooting import DELAY, motion_of
 from tests.sim.test_shooting import HIDDEN as ARM
@@ -100,6 +102,19 @@ def test_an_arm_is_found_exactly_where_its_readings_are_exact():
     assert found.robot.dynamics.strength == pytest.approx(ARM.strength, rel=0.01)
     assert found.robot.delay == pytest.approx(DELAY, abs=1e-3)
     assert set(found.held) == {"damping", "friction"} and found.unexplained < 0.01 < found.before
+
+
+def test_motors_of_a_thirtieth_of_their_strength_are_found():
+    weak = Dynamics(strength=0.03, dry_friction=0.1)
+    found = identified(pieces(tasks.make(TASK), motion_of(TASK, 10.0, weak), 1), 0.1, None, {"mass": 1.0})
+    assert found.robot.dynamics.strength == pytest.approx(weak.strength, rel=0.01)
+    assert found.robot.dynamics.dry_friction == pytest.approx(weak.dry_friction, rel=0.05)
+
+
+def test_what_comes_out_at_the_end_of_what_is_looked_for_is_refused():
+    shooting = pieces(tasks.make(TASK), motion_of(TASK, 10.0, Dynamics(strength=0.004)), 1)
+    with pytest.raises(NotIdentifiable, match=r"strength comes out at 0\.01, the end of what is looked for"):
+        identified(shooting, 0.1, ["strength", "action_delay"], {"mass": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_margins_go_into_a_new_file_with_its_report(done: Path, capsys: pytest.C
     assert margins.delay in AXES["delay"].few and margins.rate_low <= 10.0 <= margins.rate_high
     assert margins.noise[0] == pytest.approx(margins.noise[2] * TASK.spec.observation[0].scale)
     before = Policy.load(POLICY)
-    assert replace(policy.contract, margins=None) == before.contract
+    assert replace(policy.contract, margins=None) == replace(before.contract, margins=None)
     obs = np.array([0.1, -0.2, 0.3, 0.0], np.float32)
     np.testing.assert_array_equal(policy.act(obs), before.act(obs))
     said = json.loads((done / "wide.json").read_text())

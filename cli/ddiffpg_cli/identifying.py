@@ -20,7 +20,7 @@ from ddiffpg_sim.shooting import Candidate, Shooting
 DELAY, DRY = "action_delay", "dry_friction"
 NAMES = (*PARAMETERS, DELAY)
 MOST_DELAY = 0.5  # s
-FACTORS = (0.1, 10.0)  # what is looked for
+FACTORS = (0.01, 100.0)  # what is looked for
 MOST_DRY = 10.0  # typical efforts
 LEAST_PIECES = 10
 FLAT = 0.25  # standard error (of a logarithm, of a control period) from which on a parameter is not known
@@ -104,6 +104,7 @@ def identify(
         x, sigma = problem.fit(names, problem.first(names))
         unsure = problem.unsure(names, x, sigma)
         if unsure is None:
+            problem.check_inside(names, x)
             return problem.result(names, x, sigma, held)
         hold(unsure)
 
@@ -274,6 +275,16 @@ class _Problem:
         e = self._estimate(names[worst], float(x[worst]), float(errors[worst]))
         return e.name, (f"{e.name} cannot be identified: from this motion it may be anything from {e.low:.3g} to "
                         f"{e.high:.3g}; record {RECORD[e.name]}")  # fmt: skip
+
+    def check_inside(self, names: Sequence[str], x: np.ndarray) -> None:
+        """NotIdentifiable where a parameter has come to the end of what is looked for: the truth may lie beyond."""
+        low, high = self._bounds(names)
+        for name, number, least, most in zip(names, x.tolist(), low.tolist(), high.tolist()):
+            if number > most - 10 * EDGE or (name not in self._units and number < least + 10 * EDGE):
+                raise NotIdentifiable(
+                    f"{name} comes out at {self.value(name, number):.3g}, the end of what is looked for: this robot is "
+                    "too far from the model; are task, topics and units those of the recording?"
+                )
 
     # ---- the result ------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ HIDDEN = Dynamics(mass=1.4, strength=0.9, damping=1.3, armature=1.2, friction=0.
 DELAY = 0.06
 
 
-def motion_of(name: str, seconds: float = 3.0) -> Motion:
+def motion_of(name: str, seconds: float = 3.0, hidden: Dynamics = HIDDEN) -> Motion:
     """A hidden robot that takes random actions, read at each control step's end and in between."""
     task = tasks.make(name)
-    robot, rng = SimRobot(task, 0, deviation=Deviation(HIDDEN, Signals(action_delay=DELAY))), np.random.default_rng(0)
+    robot, rng = SimRobot(task, 0, deviation=Deviation(hidden, Signals(action_delay=DELAY))), np.random.default_rng(0)
     action, rows, inputs = task.spec.action, [], []
     step = 1.0 / (task.spec.rate_hz * task.substeps)
     for number in range(round(seconds / step)):
