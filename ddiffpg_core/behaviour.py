@@ -63,19 +63,32 @@ class Behaviour:
         return self.age >= self.switch_at
 
     def notice(self, points: np.ndarray, near: float) -> None:
-        """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was."""
+        """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was.
+
+        An explorer that has stood too long heads for a goal, and is given as long again.
+        """
         if self.here is None:
             self.here = np.full_like(points, np.nan)  # nobody has stood yet
         stands = np.linalg.norm(points - self.here, axis=1) < near
         self.here = np.where(stands[:, None], self.here, points)
         self.stood = np.where(stands, self.stood + 1, 0)
-        stuck = self.explorer & self._stuck & (self.first != self.second).any(1)
-        self.switch_at = np.where(stuck, np.minimum(self.switch_at, self.age), self.switch_at)
+        turns = self.given_up & self.explorer & ~self._second_now() & (self.first != self.second).any(1)
+        self.switch_at = np.where(turns, self.age, self.switch_at)
+        self.stood = np.where(turns, 0, self.stood)
 
     @property
     def _stuck(self) -> np.ndarray:
         """Who has stood for so long that something else must happen ``[N]``."""
-        return (self.stood >= self.config.shake_after) & (self.config.shake_after > 0)
+        return self._has_stood(self.config.shake_after)
+
+    @property
+    def given_up(self) -> np.ndarray:
+        """Of whose episodes nothing comes any more ``[N]``."""
+        return self._has_stood(self.config.give_up_after)
+
+    def _has_stood(self, steps: int) -> np.ndarray:
+        """For so many ``steps``; 0: nobody."""
+        return (self.stood >= steps) & (steps > 0)
 
     def disturb(self, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """``action [N, A]`` (±1) with noise: of a random size; for explorers and who stands held for several steps."""

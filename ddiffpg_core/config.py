@@ -177,10 +177,10 @@ class ExploreConfig:
 
     ``steady``: the size of an episode's noise stays what it was drawn to be at its start, so that some go undisturbed.
     ``shake_after``: so many steps without getting on by a quarter of the tolerance, and noise is held as for explorers
-    until the robot moves: where a policy has come to stand nobody else shows how to get away. An explorer heads for a
-    goal from then on: it has found what there is to find for it. 0: never.
-    ``give_up_after``: so many steps of the same, and the episode ends as if its time were up, but for evaluation: what
-    would follow is more standing. 0: never.
+    until the robot moves: where a policy has come to stand nobody else shows how to get away. 0: never.
+    ``give_up_after``: so many steps of the same, and an explorer heads for a goal: it has found what there is to find
+    for it. Anybody else, and the explorer after as many again, is ended as if its time were up, but for evaluation:
+    what would follow is more standing. 0: never.
     ``candidates``: of so many of the actor's own actions who runs a mode or heads for a goal takes the one that its
     critic holds for the best (Hansen-Estruch et al. 2023): so the actor is shown better than it knows. Evaluation takes
     the actor's first.

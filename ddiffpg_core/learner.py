@@ -117,12 +117,6 @@ class Learner(ABC):
             self._assign(env)
             self.replay.reopen(env, obs[env], self.rng)
 
-    @property
-    def gives_up(self) -> np.ndarray:
-        """Which environments' episodes come to nothing any more ``[N]``: the robot has stood for too long."""
-        after = self.config.explore.give_up_after
-        return (self.behaviour.stood >= after) & (after > 0)
-
     # ---- learning ---------------------------------------------------------------------------------
 
     @abstractmethod

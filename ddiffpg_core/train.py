@@ -28,7 +28,7 @@ def train(env: VecEnv, agent: Learner, evaluator: Evaluator, run: Run, config: T
             action = agent.act(obs)
             run.check(iteration, {"the action": action})
         with stages("simulate"):
-            step = env.end(env.step(env.spec.action.to_physical(action)), agent.gives_up)
+            step = env.end(env.step(env.spec.action.to_physical(action)), agent.behaviour.given_up)
         with stages("observe"):
             agent.observe(action, step)
             obs = step.obs

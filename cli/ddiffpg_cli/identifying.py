@@ -201,7 +201,8 @@ class _Problem:
             f_scale=KINK,
             xtol=TOLERANCE,
             ftol=TOLERANCE,
-            max_nfev=20,
+            x_scale="jac",  # what the motion shows little of is still brought to its place
+            max_nfev=60,
         )
         return found.x
 

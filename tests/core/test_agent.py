@@ -141,7 +141,7 @@ def test_who_stands_for_too_long_is_given_up():
         agent.act(obs)
         action = np.zeros((env.num_envs, 2), np.float32)
         action[0, 0] = 1.0  # one goes on, the others stand
-        step = env.end(env.step(env.spec.action.to_physical(action)), agent.gives_up)
+        step = env.end(env.step(env.spec.action.to_physical(action)), agent.behaviour.given_up)
         agent.observe(action, step)
         obs = step.obs
         given_up.append(step.truncated)

@@ -141,15 +141,16 @@ def test_who_stands_is_shaken_until_it_moves():
     assert not now[:2].any() and now[2:].all()
 
 
-def test_an_explorer_that_has_come_to_stand_heads_for_a_goal():
-    b, rng = behaviour(ExploreConfig(shake_after=3, finder_share=0.0))
+def test_an_explorer_that_has_stood_too_long_heads_for_a_goal_and_has_as_long_again():
+    b, rng = behaviour(ExploreConfig(give_up_after=3, finder_share=0.0))
     for env in range(N):
         b.explore(env, EXPLORE, FIND if env else None, rng)  # the first knows of no goal
     where = np.zeros((N, 2))
-    for _ in range(6):
+    for step in range(7):
         where[1] += 0.3  # the second goes on
         b.notice(where, 0.25)
         asked = b.embedding()[:, 0]
+        assert b.given_up.tolist() == [step >= 3, False, *[step >= 6] * (N - 2)]
         b.disturb(np.zeros((N, 2)), rng)
     assert asked[:2].tolist() == [1, 1] and (asked[2:] == 2).all()
     assert b.explores[:2].all() and not b.explores[2:].any()

@@ -42,9 +42,10 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "critic": {"gamma": 0.995, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "gamma": 0.99, "clip": 60.0, "scale": scale},
-        "explore": {"candidates": 4, "hold_scale": 0.4, "steady": True, "shake_after": 20, "give_up_after": 60},
+        "explore": {"candidates": 4, "hold_scale": 0.4, "steady": True, "shake_after": 20, "give_up_after": 150},
         "guide": {"share": 0.001, "ahead": 100, "rivals": 8, "reach": 0.0},
-        "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100, "any_share": 0.5},
+        "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100, "any_share": 0.5,
+                   "symmetric": False},
         "improve": {"reach": 0.3, "candidates": 0, "finder_afresh": True},
         "modes": {"min_cluster": 2},
     } for version, iterations, value_max, scale in (
