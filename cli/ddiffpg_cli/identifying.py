@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, minimize
 
 from ddiffpg_sim.dynamics import NOMINAL, PARAMETERS
 from ddiffpg_sim.shooting import Candidate, Shooting
@@ -29,12 +29,12 @@ SHOWS = 0.02  # of its size, for some times a parameter: a motion that changes b
 ROUGH = 0.1  # the same, while the parameters are far off
 TOLERANCE = 1e-5
 FEW = 60  # pieces that are enough while the parameters are far off
+FAINT = 0.3  # of a deviation: what is looked at where the fit ends
 KINK = 3.0  # standard deviations of an error from which on it counts less than its square
 STEP, STEPS = 2e-3, {DELAY: 0.02, DRY: 1e-3}  # for finite differences
 INSIDE, EDGE = 0.1, 1e-4  # how far from its bounds a parameter sets out, since it hardly moves there, and stays
 JUMPS = (-0.3, 0.3)  # how far is looked for a better place, parameter by parameter
-HOPS = (-0.1, -0.03, -0.01, -0.003, 0.003, 0.01, 0.03, 0.1)  # the same from where the descent ends
-ROUNDS = 12  # of hops at most
+SIMPLEXES, TRIES = (0.1, 0.03), 100  # how large each is that creeps on from where the descent ends; for each parameter
 LEVERS, TRIED = ("strength", "mass"), (0.6, 1.0, 1.6)
 HOLD_FIRST = ("strength", "armature", "damping", DRY, "friction", "mass", DELAY)
 FORCES = ("mass", "damping", "armature", "strength")
@@ -183,21 +183,29 @@ class _Problem:
         sigma, x = ROUGH * self.size, np.clip(x, low + INSIDE, high - INSIDE)
         self._shooting.every = self._few
         x = self._descend(names, x, sigma, "soft_l1", 10.0)
-        better = self._jump(names, x, sigma, np.eye(len(x)), JUMPS)
+        better = self._jump(names, x, sigma)
         x = x if better is None else self._descend(names, better, sigma, "soft_l1", 10.0)
         self._shooting.every = 1
         for wide in (3.0, 1.0):
             sigma = self._scatter(names, x)
             x = self._descend(names, x, sigma, "cauchy", wide)
-        for _ in range(ROUNDS):
-            # Contacts that are made or missed put kinks into the errors, in which a descent ends early: most of all
-            # along parameters of which the motion shows little but their proportion.
-            slopes = self.jacobian(names, x, sigma).reshape(-1, len(x))
-            better = self._jump(names, x, sigma, np.linalg.svd(slopes, full_matrices=False)[2], HOPS)
-            if better is None:
-                break
-            x, sigma = self._descend(names, better, sigma, "cauchy", 1.0), self._scatter(names, better)
+        for size in SIMPLEXES:
+            x = self._creep(names, x, FAINT * sigma, size)
         return x, sigma
+
+    def _creep(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, size: float) -> np.ndarray:
+        """On without slopes (Nelder and Mead 1965). Contacts that are made or missed put kinks into the errors, where a
+        descent ends early: most of all along parameters of which the motion shows little but their proportion."""
+        low, high = self._bounds(names)
+        simplex = np.clip(np.concatenate([x[None], x + size * np.eye(len(x))]), low, high)
+        found = minimize(
+            lambda x: self._cost(self._errors(names, [x])[0], sigma),
+            x,
+            method="Nelder-Mead",
+            bounds=list(zip(low, high)),
+            options={"initial_simplex": simplex, "maxfev": TRIES * len(x), "xatol": 1e-4, "fatol": 1e-9},
+        )
+        return found.x
 
     def _descend(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, loss: str, wide: float) -> np.ndarray:
         """``cauchy`` hardly looks at pieces in which contacts go another way, and comes home from nearby only."""
@@ -216,11 +224,10 @@ class _Problem:
         )
         return found.x
 
-    def _jump(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, ways: np.ndarray,
-              jumps: Sequence[float]) -> np.ndarray | None:  # fmt: skip
-        """A better place some way off along one of ``ways [W, P]``; None where there is none."""
+    def _jump(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray) -> np.ndarray | None:
+        """A better place some way off along one parameter; None where there is none."""
         low, high = self._bounds(names)
-        tried = [np.clip(x + jump * way, low, high) for way in ways for jump in jumps]
+        tried = [np.clip(x + jump * axis, low, high) for axis in np.eye(len(x)) for jump in JUMPS]
         now, *costs = [self._cost(errors, sigma) for errors in self._errors(names, [x, *tried])]
         return tried[int(np.argmin(costs))] if min(costs) < now else None
 
