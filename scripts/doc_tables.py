@@ -148,17 +148,16 @@ def least(cells: Iterable[dict[str, Any]]) -> str:
     return f"{min(sum(shares) / len(shares) for shares in by_mode.values()):.2f}"
 
 
-def identified(name: str) -> str:
+def identified(*names: str) -> str:
     """How near identification comes: parameters in per cent, and how a policy does on robot and simulation of it."""
-    found = recorded(name)
     rows = []
-    for one in found["summary"] if found else ():
+    for one in (one for found in map(recorded, names) if found for one in found["summary"]):
         worst = ", ".join(f"`{parameter}` {100 * off:.1f}" for parameter, off in one["worst"].items())
         gap = "-" if one["worst_gap"] is None else f"{one['worst_gap']:.3f}"
         rows.append(row(f"`{one['task']}`", one["condition"], str(one["robots"]), str(one["within"]), worst,
                         f"{one['worst_delay_periods']:.2f}", f"{100 * one['off']:.1f} %", gap))  # fmt: skip
-    names = ("readings", "robots", "all within 10 %", "worst, in %", "worst delay, periods", "still off", "worst gap")
-    return head("task", *names) + "".join(rows)
+    heads = ("readings", "robots", "all within 10 %", "worst, in %", "worst delay, periods", "still off", "worst gap")
+    return head("task", *heads) + "".join(rows)
 
 
 def both_ways() -> str:
@@ -204,7 +203,7 @@ def tables() -> dict[str, str]:
         "control loop": loops(),
         "transfers": transfers(),
         "randomising": randomising(),
-        "identified": identified("identify"),
+        "identified": identified("identify", "identify_ant"),
         "identified far": identified("identify_far"),
         "sim to sim": both_ways(),
     }
