@@ -203,7 +203,7 @@ def tables() -> dict[str, str]:
         "control loop": loops(),
         "transfers": transfers(),
         "randomising": randomising(),
-        "identified": identified("identify", "identify_ant"),
+        "identified": identified("identify", "identify_ant_exact", "identify_ant_noise"),
         "identified far": identified("identify_far"),
         "sim to sim": both_ways(),
     }

@@ -24,12 +24,12 @@ FACTORS = (0.01, 100.0)  # what is looked for
 MOST_DRY = 10.0  # typical efforts
 LEAST_PIECES = 10
 FLAT = 0.25  # standard error (of a logarithm, of a control period) from which on a parameter is not known
-FINE = 0.01  # of a motion's size: differences below that are not believed, however well the simulation fits
+FINE = 0.01  # of a motion's size: differences below that are not believed, however well the simulation fits,
+FINEST = 0.003  # and below that not looked at
 SHOWS = 0.02  # of its size, for some times a parameter: a motion that changes by less says too little of it
 ROUGH = 0.1  # the same, while the parameters are far off
 TOLERANCE = 1e-5
 FEW = 60  # pieces that are enough while the parameters are far off
-FAINT = 0.3  # of a deviation: what is looked at where the fit ends
 KINK = 3.0  # standard deviations of an error from which on it counts less than its square
 STEP, STEPS = 2e-3, {DELAY: 0.02, DRY: 1e-3}  # for finite differences
 INSIDE, EDGE = 0.1, 1e-4  # how far from its bounds a parameter sets out, since it hardly moves there, and stays
@@ -190,7 +190,7 @@ class _Problem:
             sigma = self._scatter(names, x)
             x = self._descend(names, x, sigma, "cauchy", wide)
         for size in SIMPLEXES:
-            x = self._creep(names, x, FAINT * sigma, size)
+            x = self._creep(names, x, self._scatter(names, x, FINEST), size)
         return x, sigma
 
     def _creep(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray, size: float) -> np.ndarray:
@@ -199,7 +199,7 @@ class _Problem:
         low, high = self._bounds(names)
         simplex = np.clip(np.concatenate([x[None], x + size * np.eye(len(x))]), low, high)
         found = minimize(
-            lambda x: self._cost(self._errors(names, [x])[0], sigma),
+            lambda x: np.log1p((self._errors(names, [x])[0] / (KINK * sigma)) ** 2).mean(),  # Cauchy's, as before
             x,
             method="Nelder-Mead",
             bounds=list(zip(low, high)),
@@ -231,9 +231,9 @@ class _Problem:
         now, *costs = [self._cost(errors, sigma) for errors in self._errors(names, [x, *tried])]
         return tried[int(np.argmin(costs))] if min(costs) < now else None
 
-    def _scatter(self, names: Sequence[str], x: np.ndarray) -> np.ndarray:
+    def _scatter(self, names: Sequence[str], x: np.ndarray, least: float = FINE) -> np.ndarray:
         errors = self._errors(names, [x])[0]
-        return np.maximum(1.4826 * np.median(np.abs(errors), axis=(0, 1)), FINE * self.size)
+        return np.maximum(1.4826 * np.median(np.abs(errors), axis=(0, 1)), least * self.size)
 
     def standard_errors(self, names: Sequence[str], x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """``[P]``: with the errors of a piece taken together, and at least what errors by themselves would give."""
