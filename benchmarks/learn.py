@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from _command import ddiffpg
 from tables import RECORDS, judge
 
 from ddiffpg_cli.arguments import Parser, not_negative, positive
@@ -79,14 +78,8 @@ def measure(trial: Trial, done: bool, args: argparse.Namespace) -> bool:
 def run(trial: Trial, folder: Path) -> None:
     """Raises Failed, which names the log, where training does not come to its end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    log, threads = folder.with_name(folder.name + ".log"), trial.config().train.torch_threads
-    with open(log, "a", encoding="utf-8") as out:
-        command = [sys.executable, "-m", "ddiffpg_cli", *trial.words(folder)]
-        path = os.pathsep.join(p for p in sys.path if p)  # ours are found where this process found them
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
-        code = subprocess.run(command, stdout=out, stderr=out, env=environment, check=False).returncode
-    if code:
-        raise Failed(f"ddiffpg train ended with exit code {code}; {log} says why")
+    log = folder.with_name(folder.name + ".log")
+    ddiffpg(trial.words(folder), log, trial.config().train.torch_threads)
 
 
 def keep(new: dict, path: Path) -> bool:

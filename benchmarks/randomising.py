@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +20,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from _command import ddiffpg
 from _result import write
 
 from ddiffpg_cli.arguments import add_json, not_negative, positive
+from ddiffpg_cli.errors import Failed
 from ddiffpg_cli.output import check_json_target
 from ddiffpg_cli.transfer_axes import chosen
 from ddiffpg_cli.trials import Trial
@@ -51,8 +51,8 @@ class Policy:
 
     def measure(self, episodes: int) -> dict[str, Any]:
         """Train, distil and export what is not there yet; drive it, and tell of it."""
-        train = [*self.trial.words(self.folder), *(["--randomise"] if self.randomised else [])]
-        self.call(*train)
+        if not self.trial.is_done(self.folder):
+            self.call(*self.trial.words(self.folder), *(["--randomise"] if self.randomised else []))
         if not self.file.exists():
             self.call("distill", self.folder)
             self.call("export", self.folder, "--out", self.file, "--force")
@@ -67,21 +67,15 @@ class Policy:
         return {
             "seed": self.trial.seed, "randomised": self.randomised, "training_seconds": report["seconds"],
             "modes": [mode["id"] for mode in report["modes"]], "modes_learned": report["modes_learned"],
-            "cells": [{"axis": cell["axis"], "value": cell["value"],
-                       "success": {str(o["mode"]): o["success"] for o in cell["outcomes"]}} for cell in cells],
+            "cells": [{"axis": cell["axis"], "value": cell["value"], "seed": cell["seed"],
+                       "outcomes": [{"mode": o["mode"], "success": o["success"]} for o in cell["outcomes"]]}
+                      for cell in cells],
             "together": {str(mode["id"]): mode["success"]
                          for mode in json.loads(together.read_text(encoding="utf-8"))["modes"]},
         }  # fmt: skip
 
     def call(self, *words: object) -> None:
-        """``ddiffpg`` with these words, in a process of its own; ends the benchmark where that fails."""
-        log = self.folder.with_name(self.folder.name + ".log")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-        with open(log, "a", encoding="utf-8") as out:
-            command = [sys.executable, "-m", "ddiffpg_cli", *map(str, words)]
-            code = subprocess.run(command, stdout=out, stderr=out, env=environment, check=False).returncode
-        if code:
-            raise SystemExit(f"randomising.py: ddiffpg {words[0]} ended with {code}; {log} says why")
+        ddiffpg(words, self.folder.with_name(self.folder.name + ".log"))
 
 
 def main() -> None:
@@ -98,8 +92,11 @@ def main() -> None:
     args.runs.mkdir(parents=True, exist_ok=True)
     policies = [Policy(Trial(args.task, seed), randomised, args.runs)
                 for seed, randomised in product(args.seeds, (False, True))]  # fmt: skip
-    with ThreadPoolExecutor(args.jobs) as pool:
-        found = list(pool.map(lambda policy: policy.measure(args.episodes), policies))
+    try:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            found = list(pool.map(lambda policy: policy.measure(args.episodes), policies))
+    except Failed as error:
+        sys.exit(f"randomising.py: {error}")
     write({"benchmark": "randomising", "task": args.task, "episodes": args.episodes, "policies": found}, args.json)
 
 

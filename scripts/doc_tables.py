@@ -126,15 +126,13 @@ def randomising() -> str:
     for file in sorted(RESULTS.glob("randomising_*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
         for policy in sorted(found["policies"], key=lambda policy: policy["randomised"]):
-            worst = [min(cell["success"][m] for m in cell["success"] if m != "-1") for cell in policy["cells"]]
-            cells = [(cell["axis"], cell["value"], share) for cell, share in zip(policy["cells"], worst)]
-            ranges = [[share for name, value, share in cells if name == axis and low <= value <= high]
+            nominal = least(cell for cell in policy["cells"] if cell["axis"] == "nominal")
+            ranges = [[cell for cell in policy["cells"] if cell["axis"] == axis and low <= cell["value"] <= high]
                       for axis, low, high in RANDOMISED]  # fmt: skip
-            nominal = next(share for name, _, share in cells if name == "nominal")
             together = min(policy["together"].values())
             rows.append(row(f"`{found['task']}`", "with" if policy["randomised"] else "without", str(policy["seed"]),
-                            str(len(policy["together"])), f"{nominal:.2f}",
-                            *(f"{min(shares):.2f}" if shares else "-" for shares in ranges), f"{together:.2f}",
+                            str(len(policy["together"])), nominal,
+                            *(least(cells) if cells else "-" for cells in ranges), f"{together:.2f}",
                             f"{policy['training_seconds'] / 60:.1f}"))
     names = ("mass 0.7 to 1.3", "friction", "strength", "delay up to 0.1 s", "up to 0.2 s", "all at once", "minutes")
     return head("task", "randomised", "seed", "modes", "nominal", *names) + "".join(rows)
