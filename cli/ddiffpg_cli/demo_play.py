@@ -6,7 +6,6 @@ knows which, and asks it to go on.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -102,6 +101,7 @@ class Play:
         observer.obstacle_listeners(3, START_SECONDS)  # robot, controller, recorder
         observer.teleop_listeners(2, START_SECONDS)  # controller, recorder
         observer.wait("a chosen way", lambda: observer.way and self._began is not None, START_SECONDS)
+        observer.wait("odometry", lambda: observer.odom is not None, START_SECONDS)
         self.timeline.first_mode = int(observer.controller["mode"])
         self._note(f"mode {observer.controller['mode']} chosen: {observer.controller['reason']}")
         start = self._position()
@@ -257,8 +257,7 @@ class Play:
         return float(self._observer.controller["to_go_m"])
 
     def _position(self) -> np.ndarray:
-        """The robot's, in m; NaN before the first odometry."""
-        if self._observer.odom is None:
-            return np.full(2, math.nan)
+        """The robot's, in m; the first odometry must have come."""
+        assert self._observer.odom is not None
         point = self._observer.odom.pose.pose.position
         return np.array([point.x, point.y])

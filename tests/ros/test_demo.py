@@ -7,14 +7,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
 pytest.importorskip("rosbags", reason="rosbags (extra ros) is not installed")
 
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as NavPath
 from PIL import Image
+from rclpy.node import Node
 from rosbags.highlevel import AnyReader
+from visualization_msgs.msg import MarkerArray
+
+from ddiffpg import messages_node as messages
+from ddiffpg.messages_node import EVENTS, LATCHED, LATEST, SENSOR
+from ddiffpg.policy import Policy
+from ddiffpg_cli.demo_play import Play
+from ddiffpg_cli.observer_node import Observer
+
+SHIPPED = Path(__file__).resolve().parents[2] / "policies" / "pointmaze-v1.onnx"
 
 
 def running_with(word: str) -> list[str]:
@@ -68,3 +84,48 @@ def test_a_policy_that_is_none_is_refused_before_anything_starts(tmp_path, witho
     assert done.returncode == 2
     assert "bad.onnx" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+class LateOdometry:
+    """In place of controller, robot and recorder: decides to drive, and only then has odometry, farther each time."""
+
+    def __init__(self) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = node = Node("late_odometry", context=self.context)
+        for _ in range(3):
+            node.create_subscription(MarkerArray, "obstacles", lambda _: None, EVENTS)
+            node.create_subscription(TwistStamped, "teleop/cmd_vel", lambda _: None, SENSOR)
+        self.said = node.create_publisher(DiagnosticStatus, "controller/status", LATEST)
+        self.way = node.create_publisher(NavPath, "controller/path", LATCHED)
+        self.odom = node.create_publisher(Odometry, "odom", LATEST)
+        self.observer: Observer | None = None
+        self.came = 0
+
+    def go_on(self) -> None:
+        if self.observer is None or not (self.observer.controller and self.observer.way):
+            now = self.node.get_clock().now().to_msg()
+            self.way.publish(messages.path(now, "odom", np.zeros((2, 2))))
+            values = {"state": "DRIVE", "now": "1.0", "mode": "0", "reason": "it is free"}
+            self.said.publish(messages.status("controller", "ok", "", values))
+        else:
+            odometry = Odometry()
+            odometry.pose.pose.position.x = 0.1 * self.came
+            self.odom.publish(odometry)
+            self.came += 1
+
+    def close(self) -> None:
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+def test_it_waits_for_odometry_that_comes_after_the_first_decision(ros_environment):
+    robot = LateOdometry()
+    observer = robot.observer = Observer(robot.go_on)
+    try:
+        play = Play(observer, Policy.load(SHIPPED).contract, 0, lambda _: None)
+        play.wait_for_drive()
+        assert play.timeline.first_mode == 0 and robot.came > 2
+    finally:
+        observer.close()
+        robot.close()
