@@ -86,6 +86,7 @@ class DDiffPG(Learner):
                               f"critic.value_max, which is {self.config.critic.value_max}")
         if self.config.guide.share:
             self._walk(step)
+        self.sampler.pools.forget()
         super().observe(action, step)
 
     def _walk(self, step: Step) -> None:
@@ -149,6 +150,7 @@ class DDiffPG(Learner):
             self._follow(before, change)
         if self.config.guide.share:
             self.guide.learn(self.ground.map(), self.replay, self.bank.modes, self.config.replay.known_at)
+            self.sampler.pools.forget()
         return change
 
     def _follow(self, before: list[int], change: Change) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class Sampler:
     shares: ReplayConfig
     symmetries: Symmetries
     finder_afresh: bool = False
+    pools: led_on.Pools = field(default_factory=led_on.Pools)
 
     def draw(self, mode_ids: np.ndarray, embedding: np.ndarray, rng: np.random.Generator) -> Batch:
         """A batch for the modes ``mode_ids [K]``; ``embedding [2 + K, E]`` is each group's."""
@@ -191,15 +192,17 @@ class Sampler:
         anything = self._anything() if config.ahead and self.guide.worth else np.zeros(0, int)
         if not len(anything):
             return rows, chosen, taught
-        pool = led_on.draw(self.replay, self.guide, anything, rng)
+        pool = self.pools.now(self.replay, self.guide, anything, rng)
         slots, time = (part.cpu().numpy().copy() for part in (rows.slot, rows.time))
         first, second = self._home(b), self._others_from(b)
         for g, who in enumerate((EXPLORER, FINDER, *mode_ids.tolist())):
             if who in self.guide.worth:
-                columns = (self._led(b), slice(first, b), slice(first, second))[min(g, FIRST_MODE)]
-                best, led = led_on.choose(pool, self.guide, who, len(range(*columns.indices(b))), rng)
-                slots[g, columns], time[g, columns] = pool.slots[best], pool.time[best]
-                chosen[g, columns], taught[g, columns] = led, led
+                begin, end = ((self._led(b).start, b), (first, b), (first, second))[min(g, FIRST_MODE)]
+                middle = end if who == EXPLORER else begin + round((end - begin) * config.led)
+                best, led = led_on.choose(pool, self.guide, who, middle - begin, rng)
+                slots[g, begin:middle], time[g, begin:middle] = pool.slots[best], pool.time[best]
+                chosen[g, begin:middle], taught[g, begin:middle] = led, led
+                taught[g, middle:end] = False
         device = rows.slot.device
         return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen, taught
 

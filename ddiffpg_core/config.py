@@ -147,6 +147,8 @@ class GuideConfig:
     length. ``ahead``: of ``rivals`` rows of a place that might be drawn for the finder or off a mode's way, the one
     counts that came nearest to the goal over so many steps, and improvement starts from its action (``led_on.py``);
     0: any, and the actor's own.
+    ``led``: the part of those rows that are drawn so. The others are as they come and teach the critic alone, which
+    else sees little of what does not lead on, as a robot that is about to fall over.
     ``reach``: how far it may come from there, in each number of the action; 0: what led on is imitated as it was.
     ``explorers``: the part of exploration's rows that are drawn so, for coming nearer to where few have been.
     """
@@ -156,6 +158,7 @@ class GuideConfig:
     known_cost: float = 4.0
     ahead: int = 0
     rivals: int = 8
+    led: float = 1.0
     reach: float = 2.0
     explorers: float = 0.0
 
@@ -165,6 +168,8 @@ class GuideConfig:
         for name, least in (("cell", 0.01), ("known_cost", 1.0), ("ahead", 0), ("rivals", 1), ("reach", 0.0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"guide.{name} is {getattr(self, name)}: expected {least} or more")
+        if not 0 < self.led <= 1:
+            raise ConfigError(f"guide.led is {self.led}: expected above 0 to 1")
         if not 0 <= self.explorers <= 1 or (self.explorers and not self.ahead):
             raise ConfigError(f"guide.explorers is {self.explorers}: expected 0 to 1, and guide.ahead above 0")
         if self.ahead and not self.share:

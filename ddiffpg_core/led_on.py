@@ -8,7 +8,7 @@ get on teaches the critic alone, whatever the others did.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from ddiffpg_core.replay import Replay
 
 POOL = 4096  # rows that compete with each other in one batch
 LEAST = 0.5  # places by which a row must have got on: where nobody did, standing is the best that was done
+SHARED = 8  # updates that may share a pool: to draw one, and to see how far its rows led, takes a third of an update
 _LATELY = 10  # steps: who moved less than a quarter of a place in so many is standing
 
 
 @dataclass(frozen=True)
 class Pool:
     """P rows, in the order of their circumstances: ``slots``, ``time [P]``, where they were and where they came to
-    ``here, there [P, D]`` (metres); each has its like from ``first [P]`` on, ``count [P]`` of them."""
+    ``here, there [P, D]`` (metres); each has its like from ``first [P]`` on, ``count [P]`` of them. How far they got on
+    is kept for the next who asks."""
 
     slots: np.ndarray
     time: np.ndarray
@@ -31,6 +33,34 @@ class Pool:
     there: np.ndarray
     first: np.ndarray
     count: np.ndarray
+    _progress: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def progress(self, guide: Guide, who: int) -> np.ndarray:
+        """Metres ``[P]`` that each row got on for ``who``, of whom the ``guide`` knows (:meth:`Guide.progress`)."""
+        if who not in self._progress:
+            metres = guide.progress(who, self.here, self.there)
+            assert metres is not None
+            self._progress[who] = metres
+        return self._progress[who]
+
+
+class Pools:
+    """The pool of the moment: a few updates draw from it, until something is new."""
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+        self._left = 0
+
+    def forget(self) -> None:
+        """What the pool was drawn from has changed."""
+        self._pool = None
+
+    def now(self, replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generator) -> Pool:
+        """As :func:`draw`, or the one drawn last."""
+        if self._pool is None or not self._left:
+            self._pool, self._left = draw(replay, guide, slots, rng), SHARED
+        self._left -= 1
+        return self._pool
 
 
 def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generator) -> Pool:
@@ -54,8 +84,8 @@ def choose(pool: Pool, guide: Guide, who: int, number: int,
 
     Their indices, and whether they led on.
     """
-    progress = guide.progress(who, pool.here, pool.there)
-    assert progress is not None and guide.map is not None
+    progress = pool.progress(guide, who)
+    assert guide.map is not None
     anyone = rng.integers(len(pool.slots), size=number)
     nth = rng.random((guide.config.rivals, number)) * pool.count[anyone]
     rivals = np.concatenate([anyone[None], pool.first[anyone] + nth.astype(np.int64)])

@@ -210,6 +210,35 @@ def test_of_rows_off_the_way_those_count_that_led_on():
     assert back in table.draw(7, seed=1).rows.slot[0]  # exploring draws it as before
 
 
+def test_the_rows_that_are_not_drawn_so_teach_the_critic_alone():
+    table, _ = guided(0.2)
+    for at in ((0.5, 1.5, 2.5), (2.5, 3.5)):
+        table.add([(x, 0.5) for x in at], -1, goal=False)
+    back = table.add([(2.5, 0.5), (1.5, 0.5), (0.5, 0.5)], -1, goal=False)
+    table.guide.config = GuideConfig(share=0.2, ahead=1, rivals=32, led=0.25)
+    table.sampler = replace(table.sampler, finder_afresh=True)
+    batch = table.draw(7)
+    home, second = batch.home, int(400 * (SHARES.own_share + SHARES.any_share))
+    for group, end in ((FIND, 400), (FIRST_MODE, second)):
+        drawn = home + round((end - home) * 0.25)
+        assert batch.chosen[group, home:drawn].all() and batch.taught[group, home:drawn].all()
+        assert not batch.chosen[group, drawn:end].any() and not batch.taught[group, drawn:end].any()
+        assert back in batch.rows.slot[group, drawn:end] and back not in batch.rows.slot[group, home:drawn]
+    assert batch.taught[:, :home].all() and batch.taught[FIRST_MODE, second:].all()
+
+
+def test_a_few_updates_share_a_pool_until_something_is_new():
+    table, success = guided(0.2)
+    parts = table.replay, table.guide, np.array([success]), np.random.default_rng(0)
+    pools = led_on.Pools()
+    first = pools.now(*parts)
+    assert all(pools.now(*parts) is first for _ in range(led_on.SHARED - 1))
+    second = pools.now(*parts)
+    assert second is not first and pools.now(*parts) is second
+    pools.forget()
+    assert pools.now(*parts) is not second
+
+
 def test_who_stands_competes_with_those_who_stand_there():
     # Of robots at 1.5 m one runs on by two metres a step, one has stood there for ten steps and then got away slowly,
     # and one stays for good: the second is what the third is to learn, though the first comes farther.
