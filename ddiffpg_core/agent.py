@@ -207,7 +207,7 @@ class DDiffPG(Learner):
         if self.dynamics is not None:
             target = target * self._trust(batch, self.dynamics)[..., None]
         critic_loss = self.critic.update(torch.cat([batch.x, batch.action], -1), target)
-        better = self._within_reach(batch, climb(start, self.critic.online.at(batch.x).gradient, self.config.improve))
+        better = self._within_reach(batch, self._improve(batch, start))
         self._store(batch, better)
         actor_loss = self._update_actor(batch, better)
         novelty_loss = self.novelty.update(batch.visited)
@@ -224,7 +224,8 @@ class DDiffPG(Learner):
         b, off = batch.x.shape[1], batch.off
         noise = self.actor.draw_noise((len(batch.x), 2 * b - batch.home), self.noise)
         next_action = self.actor.from_noise(noise[:, :b], batch.x_next, batch.embedding)
-        return next_action, self.actor.from_noise(noise[batch.strays:, b:], batch.x[off], batch.embedding[off])
+        own = noise[batch.strays:, b + batch.away - batch.home:]
+        return next_action, self.actor.from_noise(own, batch.x[off], batch.embedding[off])
 
     def _target(self, batch: Batch, next_action: torch.Tensor) -> torch.Tensor:
         """What the critics are to say ``[G, B, atoms]``: of the actor's next action, off its way of the best of a few.
@@ -271,6 +272,14 @@ class DDiffPG(Learner):
             away, _ = self.critic.online.at(batch.x[off], batch.strays).best(self._candidates(away, len(start)))
         start[off] = torch.where(batch.chosen[off][..., None], batch.action[off], away)
         return start
+
+    def _improve(self, batch: Batch, start: torch.Tensor) -> torch.Tensor:
+        """Actions ``[G, B, A]`` improved from ``start``; as they are where nothing is to be improved."""
+        better, critic = start.clone(), self.critic.online
+        for groups, rows in batch.improved:
+            value = critic.at(batch.x[groups, rows], groups.start)
+            better[groups, rows] = climb(start[groups, rows], value.gradient, self.config.improve)
+        return better
 
     def _within_reach(self, batch: Batch, better: torch.Tensor) -> torch.Tensor:
         """``better [G, B, A]``, near what was done on a mode's own way and where a row led on.

@@ -28,7 +28,8 @@ class Batch:
     ``x_next`` is the state that the return bootstraps from. ``own`` marks rows whose improved action is kept for the
     next time: the first ``home`` of each group from ``strays`` on, and all of those before. The others lie off a
     mode's way, or are no successes of the finder's; of these ``chosen`` marks those drawn for where they led, and those
-    that led nowhere are not ``taught``: the actor does not learn from them.
+    that led nowhere are not ``taught``: the actor does not learn from them. Where those are imitated as they were, they
+    are the ones up to ``away``, and nothing is improved there.
     ``seen`` is the symmetry through which states and actions are seen (:class:`Symmetries`).
     ``visited [V, F]`` are states as often as they were visited, for novelty to learn from.
     """
@@ -47,13 +48,23 @@ class Batch:
     taught: torch.Tensor
     seen: torch.Tensor
     home: int
+    away: int
     strays: int
     visited: torch.Tensor
 
     @property
     def off(self) -> tuple[slice, slice]:
-        """Where the rows off the modes' ways are, and the finder's where those are improved afresh too."""
-        return slice(self.strays, None), slice(self.home, None)
+        """Rows off the modes' ways that are improved, and the finder's where those are improved afresh too."""
+        return slice(self.strays, None), slice(self.away, None)
+
+    @property
+    def improved(self) -> tuple[tuple[slice, slice | torch.Tensor], ...]:
+        """Groups, and their rows whose actions are improved."""
+        if self.away == self.home:
+            return ((slice(0, None), slice(None)),)
+        b, device = self.x.shape[1], self.x.device
+        rows = torch.cat([torch.arange(self.home, device=device), torch.arange(self.away, b, device=device)])
+        return (slice(0, self.strays), slice(None)), (slice(self.strays, None), rows)
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,17 @@ class Sampler:
         own, chosen, taught = (torch.as_tensor(rows, device=kind.device) for rows in (own, *marks))
         returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
         seen = self.symmetries.draw(slots.shape, rng)
-        return self._batch(rows, kind, wide, (own, chosen, taught, seen), returns)
+        return self._batch(rows, kind, wide, (own, chosen, taught, seen), returns, self._away(b, mode_ids))
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
         return int(b * self.shares.own_share)
+
+    def _away(self, b: int, mode_ids: np.ndarray) -> int:
+        """The first of ``b`` rows off the ways that are improved: not those that led on, imitated as they were."""
+        config, known = self.guide.config, self.guide.worth
+        spared = config.ahead and not config.reach and self.finder_afresh and len(self._anything())
+        return self._others_from(b) if spared and known.keys() >= {FINDER, *mode_ids.tolist()} else self._home(b)
 
     def _others_from(self, b: int) -> int:
         """The first of a mode's ``b`` rows that is of other modes; those before, up to home, are of anything."""
@@ -207,7 +224,7 @@ class Sampler:
         return Rows(*(torch.from_numpy(part).to(device) for part in (slots, time))), chosen, taught
 
     def _batch(self, rows: Rows, kind: torch.Tensor, embedding: torch.Tensor, marks: _Marks,
-               returns: _Three) -> Batch:
+               returns: _Three, away: int) -> Batch:
         """Rows as tensors: n-step returns towards goals, and of novelty for exploration."""
         replay, slot, time, seen = self.replay, rows.slot, rows.time, marks[-1]
         reward, discount, end = returns
@@ -216,7 +233,7 @@ class Sampler:
         action, target = (self.symmetries.of_action(kept, seen) for kept in (
             replay.action[slot, time], replay.target[kind[:, None], slot, time]))
         return Batch(rows, kind, x, x_next, action, target, reward, discount, embedding, *marks,
-                     self._home(slot.shape[1]), self._strays, self._visited(rows))
+                     self._home(slot.shape[1]), away, self._strays, self._visited(rows))
 
     def _guided(self, mode_ids: np.ndarray, rows: Rows, reward: torch.Tensor, discount: torch.Tensor,
                 end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -72,9 +72,10 @@ class CriticEnsemble(nn.Module):
         self.weight[layer].grad, self.bias[layer].grad = weight, bias
 
     def at(self, x: torch.Tensor, first: int = 0) -> ActionValue:
-        """What actions are worth at features ``x [G, B, F]`` of group ``first`` and all after it, now."""
+        """What actions are worth at features ``x [G, B, F]`` of G groups from ``first`` on, now."""
+        heads = slice(2 * first, 2 * (first + len(x)))
         layers = self.layers(first + len(x))
-        return ActionValue([(w[2 * first:], b[2 * first:]) for w, b in layers], self.norm, self.atoms, x)
+        return ActionValue([(w[heads], b[heads]) for w, b in layers], self.norm, self.atoms, x)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""

@@ -30,9 +30,10 @@ SMALL = override(Config(), [
 AS_THE_ANT = override(SMALL, ["critic.layer_norm=true", "improve.reach=0.3", "improve.candidates=0",
                              "novelty.cell=0.25", "novelty.n_step=5", "novelty.sees=path", "guide.share=0.05",
                              "guide.ahead=10", "guide.reach=0.1", "improve.finder_afresh=true"])
+SPARING = override(AS_THE_ANT, ["guide.reach=0.0", "guide.led=0.5"])  # what led on is not improved
 
 
-@pytest.fixture(scope="module", params=[SMALL, AS_THE_ANT], ids=["plain", "as the ant"])
+@pytest.fixture(scope="module", params=[SMALL, AS_THE_ANT, SPARING], ids=["plain", "as the ant", "sparing"])
 def agent(request) -> DDiffPG:
     """One that was shown both ways and found two modes in them, and whose networks have left their first state."""
     env, agent = BatchedEnv(TASK, ENVS), DDiffPG(TASK.spec, request.param, 0)
@@ -64,6 +65,15 @@ def test_losses_and_improved_actions_are_those_of_the_plain_loop(agent):
     # Adam's steps are as long where a slope is about zero: there the last digit says which way one goes
     apart = (after - plain.agent.replay.target).abs() > 1e-3
     assert apart.sum() <= 0.01 * (after != before).sum()
+
+
+def test_what_is_imitated_as_it_was_is_not_improved(agent):
+    ours = copy.deepcopy(agent)
+    ours.update()
+    batch, spares = ours.batch, agent.config.guide.ahead and not agent.config.guide.reach
+    assert (batch.away > batch.home) == bool(spares)
+    wanted = batch.taught & ~batch.chosen  # learned from as improved
+    assert not wanted[batch.strays:, batch.home:batch.away].any()
 
 
 def test_gradients_are_those_of_the_plain_loop(agent):
