@@ -38,12 +38,11 @@ class Policy:
     """One run, and where it and its policy file are."""
 
     trial: Trial
-    randomised: bool
     runs: Path
 
     @property
     def folder(self) -> Path:
-        return self.runs / f"{self.trial.name}{'-randomised' if self.randomised else ''}"
+        return self.runs / self.trial.name
 
     @property
     def file(self) -> Path:
@@ -52,7 +51,7 @@ class Policy:
     def measure(self, episodes: int) -> dict[str, Any]:
         """Train, distil and export what is not there yet; drive it, and tell of it."""
         if not self.trial.is_done(self.folder):
-            self.call(*self.trial.words(self.folder), *(["--randomise"] if self.randomised else []))
+            self.call(*self.trial.words(self.folder))
         if not self.file.exists():
             self.call("distill", self.folder)
             self.call("export", self.folder, "--out", self.file, "--force")
@@ -65,7 +64,7 @@ class Policy:
         report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
         print(f"{self.folder.name}: done", flush=True)
         return {
-            "seed": self.trial.seed, "randomised": self.randomised, "training_seconds": report["seconds"],
+            "seed": self.trial.seed, "randomised": self.trial.randomised, "training_seconds": report["seconds"],
             "modes": [mode["id"] for mode in report["modes"]], "modes_learned": report["modes_learned"],
             "cells": [{"axis": cell["axis"], "value": cell["value"], "seed": cell["seed"],
                        "outcomes": [{"mode": o["mode"], "success": o["success"]} for o in cell["outcomes"]]}
@@ -90,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     check_json_target(args.json)
     args.runs.mkdir(parents=True, exist_ok=True)
-    policies = [Policy(Trial(args.task, seed), randomised, args.runs)
+    policies = [Policy(Trial(args.task, seed, randomised=randomised), args.runs)
                 for seed, randomised in product(args.seeds, (False, True))]  # fmt: skip
     try:
         with ThreadPoolExecutor(args.jobs) as pool:

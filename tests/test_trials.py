@@ -27,6 +27,8 @@ def test_a_trial_is_one_command_line() -> None:
         "--set", "train.iterations=7", "--set", "critic.gamma=0.9",
     ]  # fmt: skip
     assert Trial("pointmaze-v1", 3, method="sac").words(Path("x"))[-2:] == ["--method", "sac"]
+    randomised = Trial("pointmaze-v1", 3, randomised=True)
+    assert randomised.name == "pointmaze-v1-ddiffpg-randomised-3" and randomised.words(Path("x"))[-1] == "--randomise"
 
 
 def test_its_settings_are_those_that_train_would_use() -> None:

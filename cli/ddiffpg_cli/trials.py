@@ -24,7 +24,8 @@ ENOUGH = 0.8  # share of unconditioned episodes that arrive, from which on a tas
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: what ``ddiffpg train`` is called with. ``label`` names a variant, '' for a method as it ships."""
+    """One run: what ``ddiffpg train`` is called with. ``label`` names a variant, '' for a method as it ships;
+    ``randomised``: on robots that differ, as the task has it."""
 
     task: str
     seed: int
@@ -32,17 +33,20 @@ class Trial:
     preset: str | None = None
     settings: tuple[str, ...] = ()
     label: str = ""
+    randomised: bool = False
 
     @property
     def name(self) -> str:
         """Of its run directory and its record."""
-        return "-".join(part for part in (self.task, self.method, self.label, str(self.seed)) if part)
+        robots = "randomised" if self.randomised else ""
+        return "-".join(part for part in (self.task, self.method, self.label, robots, str(self.seed)) if part)
 
     def words(self, folder: Path) -> list[str]:
         """The command line behind ``ddiffpg``: it starts the run in ``folder`` or goes on with it."""
         words = ["train", self.task, "--out", str(folder), "--seed", str(self.seed), "--resume"]
         words += [] if self.method == OURS else ["--method", self.method]
         words += [] if self.preset is None else ["--preset", self.preset]
+        words += ["--randomise"] if self.randomised else []
         return words + [word for text in self.settings for word in ("--set", text)]
 
     def config(self, *, preset_alone: bool = False) -> Config:
