@@ -72,7 +72,8 @@ def drive(policy: Policy, rng: np.random.Generator) -> Iterator[tuple[float, flo
             if step == HZ:
                 way = places[rng.integers(len(places))]
                 robot.set_obstacle(Obstacle(0, "box", (*way[len(way) // 2], 0.25), (0.2, 0.2, 0.25)))
-            state, seen = robot.state(), sense(robot, conditions, tracker)
+            state = robot.state()
+            seen = sense(robot, state, conditions, tracker)
             now += 1.0 / HZ
             state, seen = replace(state, stamp=now), replace(seen, stamp=now)
             wall, busy = time.perf_counter(), time.thread_time()

@@ -10,6 +10,7 @@ import numpy as np
 
 from ddiffpg.controller import Controller
 from ddiffpg.decision import Decision, Operator
+from ddiffpg.observation import RobotState
 from ddiffpg.obstacles import Box, Cylinder, Obstacles, Shape
 from ddiffpg.tracking import Tracker
 
@@ -70,7 +71,8 @@ def run_episode(
     while not robot.success and steps < conditions.max_steps:
         if conditions.scenario is not None:
             robot.set_obstacles(conditions.scenario.at(robot.time))
-        decision = controller.tick(robot.time, state, sense(robot, conditions, tracker), conditions.operator)
+        seen = sense(robot, state, conditions, tracker)
+        decision = controller.tick(robot.time, state, seen, conditions.operator)
         if decision.mode is not None and decision.mode not in modes[-1:]:
             modes.append(decision.mode)
         if watch is not None:
@@ -81,16 +83,16 @@ def run_episode(
     return Episode(robot.success, robot.collided, steps, tuple(modes))
 
 
-def sense(robot: SimRobot, conditions: Conditions, tracker: Tracker) -> Obstacles:
+def sense(robot: SimRobot, state: RobotState, conditions: Conditions, tracker: Tracker) -> Obstacles:
     """What the controller is told: every obstacle as a declared shape with the velocity that ``tracker`` makes out,
-    and the scan's hits where one is wanted."""
+    and the scan's hits where one is wanted, from where the robot is according to the ``state`` that is told too."""
     known = tell(robot, robot.obstacles, tracker)
     if conditions.scan_beams == 0:
         return known
     angles, ranges = robot.scan(conditions.scan_beams, conditions.scan_range)
     hit = np.isfinite(ranges)
     rays = ranges[hit, None] * np.stack([np.cos(angles[hit]), np.sin(angles[hit])], axis=1)
-    return replace(known, points=robot.state().position[:2] + rays)
+    return replace(known, points=state.position[:2] + rays)
 
 
 def tell(robot: SimRobot, obstacles: Sequence[Obstacle], tracker: Tracker) -> Obstacles:

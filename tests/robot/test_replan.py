@@ -90,10 +90,23 @@ def test_without_room_to_spare_a_blocked_way_does_not_open():
     step(replanner, 0.0, BLOCKED)
     assert step(replanner, 5.0, TIGHT).mode is None
     assert step(replanner, 9.0, TIGHT).mode is None
-    step(replanner, 10.0, FREE)
-    step(replanner, 10.9, TIGHT)  # starts the time anew
-    assert step(replanner, 11.1, FREE).mode is None
-    assert step(replanner, 12.1, FREE).mode == 0
+    assert step(replanner, 10.0, FREE).mode is None  # the time begins anew
+    assert step(replanner, 11.0, FREE).mode == 0
+
+
+@pytest.mark.parametrize(("wide", "opens"), [(0.09, True), (0.07, False)])
+def test_readings_that_jump_count_by_the_room_that_they_have_on_average(wide, opens):
+    replanner = make()
+    step(replanner, 0.0, BLOCKED)
+    modes = [step(replanner, 0.1 * t, TIGHT if t % 2 else wide).mode for t in range(1, 100)]
+    assert modes[:10] == [None] * 10
+    assert (modes[10:] == [0] * 89) if opens else not any(mode == 0 for mode in modes)
+
+
+def test_one_wide_reading_does_not_outweigh_the_others():
+    replanner = make()
+    step(replanner, 0.0, BLOCKED)
+    assert not any(step(replanner, 0.1 * t, TIGHT if t % 5 else FREE).mode == 0 for t in range(1, 100))
 
 
 def test_two_ways_blocked_in_turn_do_not_make_it_waver():

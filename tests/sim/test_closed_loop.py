@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +59,16 @@ def test_obstacles_are_declared_by_what_they_cover() -> None:
 
 def test_scan_hits_lie_on_walls_and_obstacles(robot: SimRobot) -> None:
     # A wall of the maze is at x = 0.5; this box's near side is 0.4 m to the other side of the robot.
-    x, y = robot.state().position[:2]
+    state, conditions = robot.state(), Conditions(1, scan_beams=4, scan_range=5.0)
+    x, y = state.position[:2]
     robot.set_obstacle(Obstacle(0, "box", (x - 0.6, y, 0.25), (0.2, 0.2, 0.25)))
-    seen = sense(robot, Conditions(1, scan_beams=4, scan_range=5.0), Tracker())
+    seen = sense(robot, state, conditions, Tracker())
     by_angle = dict(zip((-math.pi, -math.pi / 2, 0.0, math.pi / 2), seen.points))
     assert by_angle[-math.pi] == pytest.approx([x - 0.4, y], abs=1e-6)
     assert by_angle[0.0] == pytest.approx([0.5, y], abs=1e-6)
-    assert len(sense(robot, Conditions(1), Tracker()).points) == 0
+    assert len(sense(robot, state, Conditions(1), Tracker()).points) == 0
+    off = replace(state, position=state.position + np.array([0.03, -0.02, 0.0]))  # as odometry may have it
+    np.testing.assert_allclose(sense(robot, off, conditions, Tracker()).points - seen.points, [[0.03, -0.02]] * 4)
 
 
 @pytest.mark.parametrize("task", sorted(p.stem for p in POLICIES.glob("*.onnx") if _on_a_floor(p.stem)))

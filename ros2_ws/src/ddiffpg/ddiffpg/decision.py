@@ -142,7 +142,9 @@ class ControllerConfig:
     tolerance: float = parameter(
         0.1, "m", 0.0, 1.0, "how much nearer than anything in training a sensed point must be to count as new"
     )
-    hysteresis: float = parameter(0.03, "m", 0.0, 1.0, "room to spare before a blocked way counts as free again")
+    hysteresis: float = parameter(
+        0.03, "m", 0.0, 1.0, "room to spare, on average over dwell, with which a blocked way counts as free again"
+    )
     dwell: float = parameter(1.0, "s", 0.0, 60.0, "how long a blocked way must have been free to be taken again")
     stuck_after: float = parameter(1.5, "s", 0.1, 60.0, "held off by an obstacle for so long, a way counts as blocked")
     retry_after: float = parameter(10.0, "s", 0.1, 600.0, "a way given up for that reason may be tried again after")

@@ -1,8 +1,8 @@
 """Which way to take. The chosen one is kept until it is blocked or given up, or another is asked for.
 
 A blocked way is left at once, unless what blocks it is moving past, or the robot is almost at its end: then
-it stops and waits for a while. One that was blocked is taken again only after it has been free, with room
-to spare, for a while: so the robot does not waver between two ways. A way is given up for a while where an
+it stops and waits for a while. One that was blocked is taken again only after it has been free for a while, with
+room to spare on average: so the robot does not waver between two ways. A way is given up for a while where an
 obstacle holds the robot off, or where it drives and comes no nearer to the end. Where a human has driven, the
 mode that was begun takes the place of the chosen one.
 """
@@ -62,6 +62,24 @@ class Choice:
 
     mode: int | None
     reason: str
+
+
+class _Opening:
+    """Of a way that was blocked, since when (s) it is free again, and how much room it has had since then."""
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self._total, self._looks = 0.0, 0
+
+    def see(self, clearance: float, enough: float) -> None:
+        """Take in the ``clearance`` (m) of this moment. More than twice of what is ``enough`` (m) counts as that."""
+        self._total += min(clearance, 2.0 * enough)
+        self._looks += 1
+
+    @property
+    def clearance(self) -> float:
+        """Metres, on average."""
+        return self._total / self._looks
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ class Replanner:
     def __init__(self, chances: Mapping[int, Chances], patience: Patience) -> None:
         self._chances = chances
         self._patience = patience
-        self._open_since: dict[int, float | None] = {}  # of the blocked ones: since when free again, None if not
+        self._opening: dict[int, _Opening | None] = {}  # of the blocked ones, None while they are
         self._given_up: dict[int, tuple[float, str]] = {}  # until when, and why
         self._held_since: float | None = None
         self._waits_since: float | None = None
@@ -158,7 +176,7 @@ class Replanner:
 
     def forget_times(self) -> None:
         """The clock has jumped: what was blocked must be seen free anew."""
-        self._open_since = dict.fromkeys((*self._open_since, *self._given_up))
+        self._opening = dict.fromkeys((*self._opening, *self._given_up))
         self._given_up.clear()
         self._changes.clear()
         self._held_since = self._waits_since = None
@@ -257,24 +275,26 @@ class Replanner:
         if way.id in self._given_up and now >= self._given_up[way.id][0]:
             del self._given_up[way.id]
         if way.blocked:
-            self._open_since[way.id] = None
+            self._opening[way.id] = None
             return False
         if way.haste:  # to dwell is to be run into
-            self._open_since.pop(way.id, None)
+            self._opening.pop(way.id, None)
         return self._is_open_again(way, now) and way.id not in self._given_up
 
     def _is_open_again(self, way: Way, now: float) -> bool:
-        if way.id not in self._open_since:
+        """Has it been free for as long as it must, with room to spare? On average: readings of a wall are noisy."""
+        if way.id not in self._opening:
             return True
-        if way.clearance < self._patience.hysteresis:
-            self._open_since[way.id] = None
+        opening = self._opening[way.id]
+        if opening is None:
+            self._opening[way.id] = opening = _Opening(now)
+        opening.see(way.clearance, self._patience.hysteresis)
+        if now - opening.since < self._patience.dwell:
             return False
-        since = self._open_since[way.id]
-        if since is None:
-            self._open_since[way.id] = since = now
-        if now - since < self._patience.dwell:
+        if opening.clearance < self._patience.hysteresis:
+            self._opening[way.id] = None
             return False
-        del self._open_since[way.id]
+        del self._opening[way.id]
         return True
 
     def _give_up_if_stuck(self, now: float, way: Way | None, last: Last) -> None:
