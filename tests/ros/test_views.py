@@ -44,6 +44,8 @@ def said_and_heard(nodes, observer, robot, field_policy) -> dict[str, str]:
     heard = observer.node.get_subscriber_names_and_types_by_node
 
     def topics() -> dict[str, str]:
+        if "controller" not in observer.node.get_node_names():  # its topics may be known before its name
+            return {}
         return {topic: kinds[0] for topic, kinds in (*said("controller", "/"), *heard("controller", "/"))}
 
     observer.wait("what it says and hears", lambda: {"/controller/markers", "/odom"} <= set(topics()))
