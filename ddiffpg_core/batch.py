@@ -92,22 +92,23 @@ class Sampler:
         slots = rows.slot.cpu().numpy()
         own = np.ones(slots.shape, bool)
         own[self._strays:, self._home(b):] = False
+        away = self._away(b, *marks)
         kind = torch.tensor([EXPLORE, FIND] + [MODE] * len(mode_ids), device=rows.slot.device)
         wide = torch.as_tensor(embedding, device=kind.device)[:, None].expand(-1, b, -1)
         own, chosen, taught = (torch.as_tensor(rows, device=kind.device) for rows in (own, *marks))
         returns = self._guided(mode_ids, rows, *self._returns(rows, *self._credit(slots, rows, mode_ids, to_find)))
         seen = self.symmetries.draw(slots.shape, rng)
-        return self._batch(rows, kind, wide, (own, chosen, taught, seen), returns, self._away(b, mode_ids))
+        return self._batch(rows, kind, wide, (own, chosen, taught, seen), returns, away)
 
     def _home(self, b: int) -> int:
         """How many of a mode's ``b`` rows are of its own successes."""
         return int(b * self.shares.own_share)
 
-    def _away(self, b: int, mode_ids: np.ndarray) -> int:
+    def _away(self, b: int, chosen: np.ndarray, taught: np.ndarray) -> int:
         """The first of ``b`` rows off the ways that are improved: not those that led on, imitated as they were."""
-        config, known = self.guide.config, self.guide.worth
-        spared = config.ahead and not config.reach and self.finder_afresh and len(self._anything())
-        return self._others_from(b) if spared and known.keys() >= {FINDER, *mode_ids.tolist()} else self._home(b)
+        home, others = self._home(b), self._others_from(b)
+        spared = (chosen | ~taught)[self._strays:, home:others].all() and not self.guide.config.reach
+        return others if spared else home
 
     def _others_from(self, b: int) -> int:
         """The first of a mode's ``b`` rows that is of other modes; those before, up to home, are of anything."""
