@@ -9,6 +9,7 @@ import torch
 
 from ddiffpg_core.actors import GaussianActor
 from ddiffpg_core.checkpoint import SavedPolicy
+from ddiffpg_core.choice import ANY, sample_best
 from ddiffpg_core.config import DDIFFPG
 from ddiffpg_core.evaluate import Act, KnownMode, Report, evaluate, success_of
 from ddiffpg_core.spec import TaskSpec, VecEnv
@@ -19,12 +20,18 @@ def act_of(policy: SavedPolicy, spec: TaskSpec, seed: int) -> Act:
     """The policy's own sampler (all denoising steps), its noise drawn from ``seed``."""
     device = next(policy.actor.parameters()).device
     noise = torch.Generator(device).manual_seed(seed)
-    table = policy.embeddings()
+    table, group = policy.embeddings(), {m.id: i for i, m in enumerate(policy.modes)}
 
     def act(obs: np.ndarray, mode: np.ndarray) -> np.ndarray:
         embedding = torch.as_tensor(np.stack([table[int(i)] for i in mode]), device=device)
         x = policy.features(torch.as_tensor(obs, dtype=torch.float32, device=device))
-        return spec.action.to_physical(policy.actor.sample(x, embedding, noise).cpu().numpy())
+        if policy.judges is None:
+            action = policy.actor.sample(x, embedding, noise)
+        else:
+            whose = torch.tensor([group.get(int(i), ANY) for i in mode], device=device)
+            count = policy.config.actor.candidates
+            action = sample_best(policy.actor, policy.judges, count, whose, x, embedding, noise)
+        return spec.action.to_physical(action.cpu().numpy())
 
     return act
 

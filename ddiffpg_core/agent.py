@@ -11,9 +11,10 @@ import torch
 
 from ddiffpg_core.agreement import Dynamics, agreement
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
+from ddiffpg_core.choice import ANY, sample_best
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
-from ddiffpg_core.critic import Critic, project
+from ddiffpg_core.critic import Critic, CriticEnsemble, project
 from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.ground import Ground
@@ -65,19 +66,19 @@ class DDiffPG(Learner):
     def modes(self) -> tuple[Mode, ...]:
         return self.bank.modes
 
+    @property
+    def judges(self) -> CriticEnsemble | None:
+        return self.critic.target.part(FIRST_MODE) if self.config.actor.candidates > 1 else None
+
     # ---- collecting -------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _propose(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """The actor's own; for a mode and the finder, of a few of these the one that its critic holds for the best."""
-        every = [self.actor.sample(x, embedding, self.noise) for _ in range(self.config.explore.candidates)]
-        if len(every) == 1:
-            return every[0]
-        asked = torch.as_tensor(self._embeddings()[FIND:], device=self.device)  # [G, E]
-        whose = (embedding == asked[:, None]).all(-1)  # [G, N]
-        x, action = (part.expand(len(asked), *part.shape).contiguous() for part in (x, torch.stack(every, 1)))
-        best, _ = self.critic.target.at(x, FIND).best(action)
-        return torch.where(whose.any(0)[:, None], best[whose.int().argmax(0), torch.arange(x.shape[1])], every[0])
+        whose = torch.full((len(x),), ANY)
+        for group, asked in enumerate(self._embeddings()[FIND:], FIND):
+            whose[(embedding.cpu() == torch.as_tensor(asked)).all(-1)] = group
+        count = self.config.actor.candidates
+        return sample_best(self.actor, self.critic.target, count, whose.to(self.device), x, embedding, self.noise)
 
     def observe(self, action: np.ndarray, step: Step) -> None:
         """As every method; ConfigError where a reward lies outside the critics' atoms."""

@@ -18,6 +18,7 @@ import torch
 
 from ddiffpg_core.actors import Actor, new_actor
 from ddiffpg_core.config import Config, ConfigError, from_dict, to_dict
+from ddiffpg_core.critic import CriticEnsemble
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.spec import TaskSpec
@@ -103,7 +104,8 @@ def _unpack(value: Any) -> Any:
 class SavedPolicy:
     """A trained policy outside of training: networks, modes, where it came from, what it achieved.
 
-    ``randomise`` is the description of what varied from episode to episode, in plain values; empty: nothing.
+    ``judges`` are the modes' critics, in their order, by which it chooses between a few of its actions; None: it does
+    not. ``randomise`` is the description of what varied from episode to episode, in plain values; empty: nothing.
     """
 
     task: str
@@ -116,6 +118,7 @@ class SavedPolicy:
     modes: tuple[Mode, ...]
     report: dict[str, Any]
     randomise: dict[str, Any] = field(default_factory=dict)
+    judges: CriticEnsemble | None = None
 
     def embeddings(self) -> dict[int, np.ndarray]:
         """Mode id -> embedding; -1, unconditioned, is all zeros."""
@@ -129,7 +132,7 @@ def save_policy(path: Path, policy: SavedPolicy) -> None:
         "task": policy.task, "seed": policy.seed, "transitions": policy.transitions, "commit": policy.commit,
         "config": to_dict(policy.config), "features": dict(policy.features.state_dict()),
         "actor": dict(policy.actor.state_dict()), "modes": [m.to_dict() for m in policy.modes], "report": policy.report,
-        "randomise": policy.randomise,
+        "randomise": policy.randomise, "judges": None if policy.judges is None else dict(policy.judges.state_dict()),
     })
 
 
@@ -153,5 +156,9 @@ def _policy(raw: dict[str, Any], spec: TaskSpec, where: str) -> SavedPolicy:
     features.load_state_dict(raw["features"])
     actor.load_state_dict(raw["actor"])
     modes = tuple(Mode.from_dict(m) for m in raw["modes"])
+    judges = None
+    if raw.get("judges") is not None:
+        judges = CriticEnsemble(features.size + spec.action_dim, len(modes), config.critic).requires_grad_(False)
+        judges.load_state_dict(raw["judges"])
     return SavedPolicy(raw["task"], raw["seed"], raw["transitions"], raw["commit"], config, features.eval(),
-                       actor.eval(), modes, raw["report"], raw.get("randomise", {}))
+                       actor.eval(), modes, raw["report"], raw.get("randomise", {}), judges)

@@ -61,15 +61,25 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ActorConfig:
-    """The diffusion policy (paper, section 4.1)."""
+    """The diffusion policy (paper, section 4.1).
+
+    ``candidates``: of so many of its own actions the one is taken that the asked mode's critic holds for the best
+    (Hansen-Estruch et al. 2023): while data is collected for a mode or by who heads for a goal, in evaluation, and in
+    what is exported. Explorers, and who is asked for nothing, take the first.
+    """
 
     hidden: tuple[int, ...] = (128, 128, 128)
     denoising_steps: int = 5
+    candidates: int = 1
     embedding_dim: int = 8
     mode_embedding: bool = True  # false: every mode's embedding is the null one, so the policy cannot be asked for any
     time_dim: int = 16
     learning_rate: float = 5e-4
     ema: float = 0.997
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ConfigError(f"actor.candidates is {self.candidates}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -187,13 +197,9 @@ class ExploreConfig:
     ``give_up_after``: so many steps of the same, and an explorer heads for a goal: it has found what there is to find
     for it. Anybody else, and the explorer after as many again, is ended as if its time were up, but for evaluation:
     what would follow is more standing. 0: never.
-    ``candidates``: of so many of the actor's own actions who runs a mode or heads for a goal takes the one that its
-    critic holds for the best (Hansen-Estruch et al. 2023): so the actor is shown better than it knows. Evaluation takes
-    the actor's first.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
-    candidates: int = 1
     bonus: float = 1.0
     explorer_share: float = 0.5
     sigma_min: float = 0.05
@@ -206,10 +212,6 @@ class ExploreConfig:
     finder_share: float = 0.5
     switch_share: float = 0.5
     null_share: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigError(f"explore.candidates is {self.candidates}: expected 1 or more")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class CriticEnsemble(nn.Module):
 
     def __init__(self, inputs: int, groups: int, config: CriticConfig) -> None:
         super().__init__()
-        self.groups = groups
+        self.groups, self.config = groups, config
         self.norm = config.layer_norm
         widths = [inputs, *config.hidden, config.atoms]
         self.weight = nn.ParameterList(
@@ -76,6 +76,16 @@ class CriticEnsemble(nn.Module):
         heads = slice(2 * first, 2 * (first + len(x)))
         layers = self.layers(first + len(x))
         return ActionValue([(w[heads], b[heads]) for w, b in layers], self.norm, self.atoms, x)
+
+    def part(self, first: int) -> CriticEnsemble:
+        """A copy of what serves the groups from ``first`` on, as an ensemble of its own."""
+        layers = self.layers(self.groups)
+        copied = CriticEnsemble(layers[0][0].shape[1], 0, self.config)
+        for i, (weight, bias) in enumerate(layers):
+            copied.weight[i] = nn.Parameter(weight[2 * first:].detach().clone(), requires_grad=False)
+            copied.bias[i] = nn.Parameter(bias[2 * first:].detach().clone(), requires_grad=False)
+        copied.groups = self.groups - first
+        return copied.to(layers[0][0].device)
 
     def rearrange(self, sources: list[int]) -> None:
         """Group i becomes a copy of the former group ``sources[i]``; there are len(sources) groups then."""

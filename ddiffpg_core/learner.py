@@ -12,6 +12,7 @@ import torch
 from ddiffpg_core.actors import Actor
 from ddiffpg_core.behaviour import Behaviour
 from ddiffpg_core.config import Config
+from ddiffpg_core.critic import CriticEnsemble
 from ddiffpg_core.demonstration import Demonstration
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Change, Mode
@@ -55,6 +56,11 @@ class Learner(ABC):
     def modes(self) -> tuple[Mode, ...]:
         """The modes known now."""
         return ()
+
+    @property
+    def judges(self) -> CriticEnsemble | None:
+        """The modes' critics, in their order, where the policy is to choose between a few of its actions by them."""
+        return None
 
     # ---- collecting -------------------------------------------------------------------------------
 

@@ -187,7 +187,8 @@ class Run:
 
     def _policy(self, agent: Learner) -> SavedPolicy:
         return SavedPolicy(self.task, self.seed, agent.transitions, self.commit, self.config, agent.features,
-                           agent.slow_actor, agent.modes, {}, dict(self.began_with.get("randomise", {})))
+                           agent.slow_actor, agent.modes, {}, dict(self.began_with.get("randomise", {})),
+                           agent.judges)
 
     def finish(self, agent: Learner, evaluator: Evaluator) -> Report:
         """The last word on the best policy: a longer evaluation, kept in policy.pt and report.json.

@@ -16,6 +16,7 @@ from ddiffpg_core.evaluate import LEARNED
 from ddiffpg_core.modes import Mode
 from ddiffpg_core.paths import resample
 from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_export.graph import noise_dim
 from ddiffpg_export.student import StudentReport
 
 NOT_MEASURED = {"success": 0.0, "adherence": 0.0, "return": 0.0, "mean_steps": None}
@@ -94,12 +95,13 @@ def make_contract(
         path=spec.path,
         path_tolerance=spec.path_tolerance,
         robot_radius=world.robot_radius,
-        noise_dim=policy.actor.noise_dim,
+        noise_dim=noise_dim(policy),
         denoising_steps=subject.distillation.steps,
         modes=tuple(_describe_mode(m, of_mode.get(m.id, NOT_MEASURED), world) for m in subject.modes),
         training=wire.Training(policy.commit, policy.seed, policy.transitions, _settings(subject, objections)),
         joint_limits=tuple(wire.JointLimits(j.joint, j.low, j.high) for j in spec.action.joint_limits),
         randomisation={"seed": policy.seed, **policy.randomise} if policy.randomise else {},
+        candidates=1 if policy.judges is None else policy.config.actor.candidates,
     )
 
 

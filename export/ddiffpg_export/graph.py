@@ -2,6 +2,9 @@
 
 ``observation [B, O]`` in physical units, ``mode [B]`` (id, -1 unconditioned) and ``noise [B, Z]`` (standard
 normal) -> ``action [B, A]`` in physical units. An id that the graph does not know gives NaN, never another mode.
+
+Where the policy chooses between C candidates, Z numbers are the noise of one after that of another, and of what comes
+of them the graph gives the one that the mode's critic holds for the best; unconditioned, the first.
 """
 
 from __future__ import annotations
@@ -89,14 +92,26 @@ def policy_graph(
     row = add_mode_row(g, embeddings)
     embedding = g.add("Gather", [g.constant("mode.embeddings", mode_table(embeddings)), row], "embedding")
     x = add_features(g, policy.features)
+    noise, seen, asked = "noise", x, embedding
+    if policy.judges is not None:
+        count = policy.config.actor.candidates
+        noise = add_rows(g, "noise", policy.actor.noise_dim)
+        seen, asked = (add_repeated(g, name, count) for name in (x, embedding))
     if student.network is not None:
-        normal = add_student(g, student.network.nets, x, embedding)
+        normal = add_student(g, student.network.nets, seen, asked, noise)
     elif isinstance(policy.actor, DiffusionActor):
-        normal = add_denoising(g, policy.actor, x, embedding)
+        normal = add_denoising(g, policy.actor, seen, asked, noise)
     else:
         raise TypeError(f"a {type(policy.actor).__name__} cannot be its own student")
+    if policy.judges is not None:
+        normal = add_choice(g, policy, seen, g.clip(normal, "candidates"), row, [*embeddings])
     add_scaling(g, normal, row, action, embeddings)
-    return g.model(len(policy.features.get_buffer("offset")), policy.actor.noise_dim, len(action.fields))
+    return g.model(len(policy.features.get_buffer("offset")), noise_dim(policy), len(action.fields))
+
+
+def noise_dim(policy: SavedPolicy) -> int:
+    """How many numbers of noise its graph takes: those of all its candidates."""
+    return policy.actor.noise_dim * (1 if policy.judges is None else policy.config.actor.candidates)
 
 
 def add_features(g: GraphBuilder, features: Features) -> str:
@@ -131,11 +146,54 @@ def mode_table(rows: Mapping[int, np.ndarray]) -> np.ndarray:
     return table
 
 
-def add_student(g: GraphBuilder, nets: nn.ModuleList, x: str, embedding: str) -> str:
+def add_rows(g: GraphBuilder, x: str, size: int) -> str:
+    """``[B, C * size]`` -> ``[B * C, size]``."""
+    return g.add("Reshape", [x, g.constant(f"{x}.wide", np.array([-1, size], np.int64))], f"{x}.rows")
+
+
+def add_repeated(g: GraphBuilder, x: str, count: int) -> str:
+    """``[B, N]`` -> ``[B * count, N]``: every row so many times."""
+    ids = np.array([1, count], np.int64)
+    wide = g.add("Tile", [x, g.constant("candidates.times", ids)], f"{x}.tiled")
+    size = g.add("Shape", [x], f"{x}.size", start=1)
+    rows = g.add("Concat", [g.constant("rows", np.array([-1], np.int64)), size], f"{x}.repeated.size", axis=0)
+    return g.add("Reshape", [wide, rows], f"{x}.repeated")
+
+
+def add_choice(g: GraphBuilder, policy: SavedPolicy, x: str, action: str, row: str, ids: Sequence[int]) -> str:
+    """:func:`ddiffpg_core.choice.choose`: of actions ``[B * C, A]`` at features ``x [B * C, F]`` to ``[B, A]``."""
+    critic, count = policy.judges, policy.config.actor.candidates
+    assert critic is not None
+    h = g.add("Concat", [x, action], "judge.input", axis=1)
+    for i, (weight, bias) in enumerate(critic.layers(critic.groups)):
+        if i:
+            h = g.silu(add_normal(g, h, weight.shape[1]) if critic.norm else h)
+        product = g.add("MatMul", [h, g.constant(f"judge.{i}.weight", weight)], f"judge.{i}.product")
+        h = g.add("Add", [product, g.constant(f"judge.{i}.bias", bias)], f"judge.{i}")
+    likely = g.add("Softmax", [h], "judge.likely", axis=-1)
+    mean = g.add("MatMul", [likely, g.constant("judge.atoms", critic.atoms[:, None])], "judge.mean")
+    size = g.constant("judge.size", np.array([critic.groups, 2, -1, count], np.int64))
+    lower = g.add("ReduceMin", [g.add("Reshape", [mean, size], "judge.heads")], "judge.lower", axes=[1], keepdims=0)
+    by_row = g.add("Transpose", [lower], "judge.by_row", perm=[1, 0, 2])  # [B, M, C]
+    whose = {i: np.array([float(m.id == i) for m in policy.modes], np.float32) for i in ids}
+    table = g.constant("judge.whose", np.nan_to_num(mode_table(whose))[:, None])  # all 0 where nobody judges: the first
+    value = g.add("MatMul", [g.add("Gather", [table, row], "judge.asked"), by_row], "judge.value")  # [B, 1, C]
+    best = g.add("ArgMax", [value], "judge.best", axis=2, keepdims=0)
+    size = g.constant("candidates.size", np.array([-1, count, policy.actor.action_dim], np.int64))
+    every = g.add("Reshape", [action, size], "candidates.by_row")
+    return g.add("GatherND", [every, best], "chosen", batch_dims=1)
+
+
+def add_normal(g: GraphBuilder, x: str, size: int) -> str:
+    """Layer normalisation over the last ``size`` numbers, without weights of its own."""
+    return g.add("LayerNormalization", [x, g.constant(f"judge.ones.{size}", np.ones(size, np.float32))], f"{x}.normal")
+
+
+def add_student(g: GraphBuilder, nets: nn.ModuleList, x: str, embedding: str, noise: str) -> str:
     """:class:`ddiffpg_export.student.Student`, without the clamping at the end."""
     states: list[str] = []
     for i, net in enumerate(nets):
-        seen = g.add("Concat", [x, embedding, "noise", *states[-1:]], f"student{i}.input", axis=1)
+        seen = g.add("Concat", [x, embedding, noise, *states[-1:]], f"student{i}.input", axis=1)
         states.append(add_layers(g, seen, list(net.children()), f"student{i}", f"student{i}"))
     return states[-1]
 
@@ -147,9 +205,9 @@ def add_layers(g: GraphBuilder, h: str, layers: Iterable[nn.Module], name: str, 
     return h
 
 
-def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str) -> str:
+def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str, noise: str) -> str:
     """:meth:`DiffusionActor.from_noise`, unrolled."""
-    z, *fresh = [add_part(g, i, actor.action_dim) for i in range(actor.steps)]
+    z, *fresh = [add_part(g, noise, i, actor.action_dim) for i in range(actor.steps)]
     for k in reversed(range(actor.steps)):
         z = add_denoising_step(g, actor, k, z, add_epsilon(g, actor, k, [x, z, embedding]))
         if k:
@@ -159,11 +217,11 @@ def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str
     return z
 
 
-def add_part(g: GraphBuilder, i: int, size: int) -> str:
+def add_part(g: GraphBuilder, noise: str, i: int, size: int) -> str:
     """The ``i``-th ``size`` numbers of the noise."""
     bounds = [g.constant(f"noise.{name}.{at}", np.array([at], np.int64))
               for name, at in (("from", i * size), ("to", (i + 1) * size))]
-    return g.add("Slice", ["noise", *bounds, g.constant("noise.axis", np.array([1], np.int64))], f"noise.{i}")
+    return g.add("Slice", [noise, *bounds, g.constant("noise.axis", np.array([1], np.int64))], f"noise.{i}")
 
 
 def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[str]) -> str:

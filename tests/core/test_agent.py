@@ -103,7 +103,7 @@ def test_actions_are_within_the_limits_and_differ(agent):
 
 
 def test_who_runs_a_mode_takes_the_best_of_a_few_actions(agent):
-    agent.config = replace(agent.config, explore=replace(agent.config.explore, candidates=3))
+    agent.config = replace(agent.config, actor=replace(agent.config.actor, candidates=3))
     mode = agent.modes[1]
     asked = np.stack([agent.special[0], agent.special[1], np.zeros_like(mode.embedding), mode.embedding] * 4)
     x, embedding = torch.randn(16, agent.features.size), torch.from_numpy(asked)

@@ -20,6 +20,7 @@ import torch
 from ddiffpg_core import checkpoint
 from ddiffpg_core.checkpoint import CheckpointError, SavedPolicy, load, load_policy, save, save_policy
 from ddiffpg_core.config import Config, override
+from ddiffpg_core.critic import CriticEnsemble
 from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_core.features import Features
 from ddiffpg_core.modes import Mode
@@ -37,6 +38,17 @@ def policy() -> SavedPolicy:
 
 
 # ---- what goes in comes out -----------------------------------------------------------------------
+
+
+def test_a_policy_comes_back_with_the_critics_that_choose_for_it(tmp_path):
+    config = override(SETTINGS, ["actor.candidates=4", "critic.hidden=[8]"])
+    critic = CriticEnsemble(Features(plane()).size + 2, 2, config.critic)
+    save_policy(tmp_path / "policy.pt", replace(policy(), config=config, judges=critic))
+    back = load_policy(tmp_path / "policy.pt", plane())
+    x = torch.randn(2, 5, Features(plane()).size + 2)
+    assert torch.equal(back.judges.value(x), critic.value(x))
+    save_policy(tmp_path / "policy.pt", policy())
+    assert load_policy(tmp_path / "policy.pt", plane()).judges is None
 
 
 def test_arrays_tensors_and_values_come_back_as_they_were(tmp_path):

@@ -222,6 +222,19 @@ def test_new_group_starts_as_its_source_and_learns_on_its_own():
     assert not torch.allclose(c.online(wide)[1], c.online(wide)[2])
 
 
+@pytest.mark.parametrize("per_mode", [True, False])
+def test_a_part_of_the_groups_says_what_it_said(per_mode):
+    """And is a copy: what is learned later is not in it."""
+    config = replace(SMALL, per_mode=per_mode)
+    whole = critic(4, config=config)
+    x = torch.randn(4, 6, 3)
+    before, part = whole.online.value(x), whole.online.part(2)
+    whole.update(*random_target(4, 5, 0))
+    assert torch.equal(part.value(x[2:]), before[2:])
+    assert part.groups == 2
+    assert not any(p.requires_grad for p in part.parameters())
+
+
 def test_groups_can_go():
     c = critic(4)
     c.update(*random_target(4, 5, 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,21 @@ import torch
 
 from ddiffpg.policy import Policy, PolicyError
 from ddiffpg_core.checkpoint import SavedPolicy, load_policy
+from ddiffpg_core.choice import ANY, choose
+from ddiffpg_core.config import override
+from ddiffpg_core.critic import CriticEnsemble
 from ddiffpg_export.describe import Subject, make_contract
 from ddiffpg_export.graph import IR_VERSION, OPSET, GraphBuilder, policy_graph
 from ddiffpg_export.onnx_export import to_bytes
 from ddiffpg_export.parity import LIMIT, UNROLLED_LIMIT, parity, torch_actions
-from ddiffpg_export.student import DistillConfig, SavedStudent, StudentReport, load_student, new_student
+from ddiffpg_export.student import (
+    DistillConfig,
+    SavedStudent,
+    StudentReport,
+    load_student,
+    new_student,
+    student_actions,
+)
 from tests.export.support import DOWN, UP, roof_spec, world
 
 OBSERVATIONS = np.random.default_rng(0).uniform([-0.2, -0.7], [1.2, 0.7], (3000, 2)).astype(np.float32)
@@ -79,8 +90,8 @@ def test_actions_are_in_physical_units(policy: SavedPolicy, distilled: Path, wri
     mode = np.full(3000, DOWN)
     noise = np.random.default_rng(3).standard_normal((3000, policy.actor.noise_dim), np.float32)
     action = write(student).act_batch(OBSERVATIONS, mode, noise)
-    normal = torch_actions(policy, student, OBSERVATIONS, mode, noise)
-    np.testing.assert_allclose(action, roof_spec().action.to_physical(normal), atol=2e-5)
+    normal, _ = torch_actions(policy, student, OBSERVATIONS, mode, noise)
+    np.testing.assert_allclose(action, roof_spec().action.to_physical(normal[:, 0]), atol=2e-5)
     assert np.abs(action[:, 0]).max() == 1.0  # the bounds are reached and kept
     assert np.abs(action[:, 1]).max() == 2.0
 
@@ -92,6 +103,74 @@ def test_a_batch_is_its_rows(policy: SavedPolicy, write: Write) -> None:
     together = file.act_batch(OBSERVATIONS[:4], mode, noise)
     for i in range(4):
         np.testing.assert_allclose(file.act(OBSERVATIONS[i], int(mode[i]), noise[i]), together[i], atol=1e-6)
+
+
+# ---- the best of a few --------------------------------------------------------------------------------
+
+
+def judged(policy: SavedPolicy, count: int, norm: bool) -> SavedPolicy:
+    """``policy`` choosing between ``count`` actions by critics of random weights."""
+    settings = [f"actor.candidates={count}", "critic.hidden=[16, 24]", f"critic.layer_norm={norm}"]
+    config = override(policy.config, settings)
+    torch.manual_seed(7)
+    inputs = policy.features.size + 2
+    return replace(policy, config=config, judges=CriticEnsemble(inputs, 2, config.critic).requires_grad_(False))
+
+
+def written(policy: SavedPolicy, student: SavedStudent, path: Path) -> Policy:
+    model = policy_graph(policy, student, roof_spec().action, (UP, DOWN))
+    contract = make_contract(Subject(policy, policy.modes, student.report), world(), policy.report)
+    path.write_bytes(to_bytes(model, contract))
+    return Policy.load(path)
+
+
+@pytest.mark.parametrize(("steps", "limit"), [(1, LIMIT), (2, LIMIT), (5, UNROLLED_LIMIT)])
+@pytest.mark.parametrize("norm", [True, False])
+def test_parity_where_the_critic_chooses(
+    steps: int, limit: float, norm: bool, policy: SavedPolicy, tmp_path: Path
+) -> None:
+    policy = judged(policy, 3, norm)
+    student = student_of(policy, steps)
+    file = written(policy, student, tmp_path / "policy.onnx")
+    assert file.contract.candidates == 3
+    assert file.contract.noise_dim == 3 * policy.actor.noise_dim
+    assert 0.0 < parity(file, policy, student, OBSERVATIONS, seed=1).largest <= limit
+    other = replace(policy, judges=CriticEnsemble(policy.features.size + 2, 2, policy.config.critic))
+    assert not parity(file, other, student, OBSERVATIONS, seed=1).good
+
+
+def test_asked_for_a_mode_its_critic_chooses_and_asked_for_none_the_first_is_taken(
+    policy: SavedPolicy, tmp_path: Path
+) -> None:
+    policy = judged(policy, 4, True)
+    assert policy.judges is not None
+    student = student_of(policy, 1)
+    file = written(policy, student, tmp_path / "policy.onnx")
+    noise = np.random.default_rng(5).standard_normal((3000, file.contract.noise_dim), np.float32)
+    table = policy.embeddings()
+    for group, mode_id in enumerate((UP, DOWN, -1)):
+        each = noise.reshape(3000, 4, -1)
+        action = [student_actions(policy, student.network, torch.from_numpy(OBSERVATIONS),
+                                  torch.from_numpy(table[mode_id]).expand(3000, -1), torch.from_numpy(each[:, i]))
+                  for i in range(4)]
+        every = torch.stack(action, 1).detach()
+        whose = torch.full((3000,), group if mode_id >= 0 else ANY)
+        best = choose(policy.judges, whose, policy.features(torch.from_numpy(OBSERVATIONS)), every).numpy()
+        given = file.act_batch(OBSERVATIONS, np.full(3000, mode_id), noise)
+        same = np.abs(given - roof_spec().action.to_physical(best)).max(1) < 1e-4
+        assert same.mean() > 0.995  # of two that are as good but for rounding it may be either
+        first = np.abs(best - every[:, 0].numpy()).max(1) == 0.0
+        assert first.all() if mode_id < 0 else 0.1 < first.mean() < 0.5
+
+
+def test_noise_for_the_first_candidate_is_scaled_and_for_the_others_whole(policy: SavedPolicy, tmp_path: Path) -> None:
+    policy = judged(policy, 3, True)
+    size = policy.actor.noise_dim
+    file = written(policy, student_of(policy, 1), tmp_path / "policy.onnx")
+    none, half = (file.draw_noise(np.random.default_rng(0), scale) for scale in (0.0, 0.5))
+    assert not none[:size].any()
+    assert none[size:].all()
+    np.testing.assert_allclose(half[:size], 0.5 * np.random.default_rng(0).standard_normal(size), rtol=1e-6)
 
 
 # ---- modes -------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def _facts(contract: Any) -> str:
         ("rate", f"{contract.rate_hz:g} Hz, at most {contract.max_steps} steps"),
         ("way", f"{', '.join(contract.path)}; off it at {contract.path_tolerance:g} m"),
         ("denoising steps", f"{contract.denoising_steps}, {contract.noise_dim} numbers of noise"),
+        ("candidates", f"{contract.candidates}" + (", a mode's critic chooses" if contract.candidates > 1 else "")),
         ("trained", f"{training.transitions} transitions, seed {training.seed}, commit {training.commit or 'unknown'}"),
         ("randomised", _randomised(contract.randomisation)),
         ("known states", "not recorded" if known is None else f"{len(known.centers)}, within {known.usual:.3g} of one"),

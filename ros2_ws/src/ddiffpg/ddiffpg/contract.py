@@ -137,7 +137,9 @@ class Contract:
     """Everything a controller must know of a policy. ``noise_dim`` is the length of its noise input.
 
     ``joint_limits`` has one entry for each joint of a ``joint_position_delta`` action, none for other kinds.
-    ``known_states`` and ``margins`` are None where nobody has recorded them. ``randomisation`` says what varied from
+    ``known_states`` and ``margins`` are None where nobody has recorded them. Of so many ``candidates`` the graph gives
+    the action that the asked mode's critic holds for the best, the first where none is asked for; its noise input is
+    that of one after that of another. ``randomisation`` says what varied from
     episode to episode in training, in which range and unit, and the seed that drew it; empty: nothing did.
     """
 
@@ -160,6 +162,7 @@ class Contract:
     known_states: KnownStates | None = None
     randomisation: dict[str, Any] = dataclasses.field(default_factory=dict)
     margins: Margins | None = None
+    candidates: int = 1
 
     @property
     def mode_ids(self) -> tuple[int, ...]:
@@ -178,6 +181,8 @@ class Contract:
         for name in ("known_states", "margins", "randomisation"):
             if not plain[name]:  # a reader that does not know the field then reads the file
                 del plain[name]
+        if self.candidates == 1:
+            del plain["candidates"]
         return json.dumps(plain, allow_nan=False)
 
     @classmethod
@@ -230,6 +235,9 @@ def _check_interface(contract: Contract) -> None:
             raise ContractError(name, getattr(contract, name), "more than 0")
     if contract.noise_dim < 0:
         raise ContractError("noise_dim", contract.noise_dim, "0 or more")
+    if contract.candidates < 1 or contract.noise_dim % contract.candidates:
+        expected = f"1 or more, a divisor of noise_dim ({contract.noise_dim})"
+        raise ContractError("candidates", contract.candidates, expected)
     _check_observation(contract)
     _check_action(contract)
 

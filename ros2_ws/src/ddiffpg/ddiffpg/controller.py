@@ -280,9 +280,8 @@ class Controller:
 
     def _ask(self, observation: np.ndarray, mode: int) -> np.ndarray:
         """The policy's action ``[A]``."""
-        size, scale = self.policy.contract.noise_dim, self.config.noise_scale
-        noise = scale * self._rng.standard_normal(size) if scale > 0 else np.zeros(size)
-        return self.policy.act(observation, mode, noise.astype(np.float32)).astype(float)
+        noise = self.policy.draw_noise(self._rng, self.config.noise_scale)
+        return self.policy.act(observation, mode, noise).astype(float)
 
     def _scenes(self, view: _View, obstacles: Obstacles | None) -> tuple[Scene, ...]:
         """What may be approached, and how: obstacles firmly not, what stood there in training softly."""

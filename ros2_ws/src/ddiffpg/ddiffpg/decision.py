@@ -204,7 +204,8 @@ class ControllerConfig:
     margins_hold: bool = parameter(
         False, "", None, None, "the policy does not drive at delays or rates outside of its margins; false: it warns"
     )
-    noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples")
+    noise_scale: float = parameter(0.0, "", 0.0, 1.0, "0: the policy's most typical action, 1: samples; "
+                                   "candidates beyond the first are always samples")
 
     def __post_init__(self) -> None:
         check(self)

@@ -54,6 +54,14 @@ class Policy:
         """What it runs on."""
         return tuple(self._session.get_providers())
 
+    def draw_noise(self, rng: np.random.Generator, scale: float) -> np.ndarray:
+        """``noise [Z]`` for one action: ``scale`` times a standard normal number each; in full for candidates beyond
+        the first, which would be the first once more at 0."""
+        contract = self.contract
+        size = contract.noise_dim // contract.candidates
+        first = scale * rng.standard_normal(size) if scale > 0 else np.zeros(size)
+        return np.concatenate([first, rng.standard_normal(contract.noise_dim - size)]).astype(np.float32)
+
     def act(self, observation: np.ndarray, mode: int = UNCONDITIONAL, noise: np.ndarray | None = None) -> np.ndarray:
         """``observation [O]``, a mode's id or -1, ``noise [Z]`` (standard normal, None: zeros) -> ``action [A]``
         in physical units. As ``act_batch``."""
