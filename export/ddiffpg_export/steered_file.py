@@ -23,7 +23,8 @@ from ddiffpg_export.file_act import file_act, known_modes
 from ddiffpg_export.graph import GraphBuilder, add_layers, add_mode_row, mode_table
 from ddiffpg_export.known_states import NeverArrived, known_states
 from ddiffpg_export.onnx_export import ExportRefused, check_target, parts, to_bytes, write
-from ddiffpg_export.steering import Round, Seen, SteerConfig, Steered, SteerError, Steering, steer
+from ddiffpg_export.steering import Round, SteerConfig, Steered, SteerError, steer
+from ddiffpg_export.steering_net import Seen, Steering
 
 NOISE, STEERED = "noise", "steering.noise"
 WORSE = Tolerance(least=0.0, success=0.05, adherence=0.05, returns=0.1)

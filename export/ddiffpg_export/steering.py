@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ddiffpg.contract import Contract
 from ddiffpg.policy import Policy
 from ddiffpg_core.evaluate import UNCONDITIONED, Drives, KnownMode, drive
-from ddiffpg_core.spec import TaskSpec, VecEnv
+from ddiffpg_core.spec import VecEnv
+from ddiffpg_export.steering_net import Seen, Steering, strays
 
 LEAST_REACH = 0.01
 """Of half an action's range: a policy that noise moves less than that cannot be steered by it."""
@@ -58,27 +58,6 @@ class SteerConfig:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
-@dataclass(frozen=True)
-class Seen:
-    """How a policy's observations and modes are given to networks. ``ids`` are its modes', unconditioned first."""
-
-    spec: TaskSpec
-    ids: tuple[int, ...]
-
-    @classmethod
-    def of(cls, spec: TaskSpec, contract: Contract) -> Seen:
-        return cls(spec, (UNCONDITIONED, *contract.mode_ids))
-
-    @property
-    def size(self) -> int:
-        return self.spec.obs_dim + len(self.ids)
-
-    def __call__(self, obs: np.ndarray, mode: np.ndarray) -> torch.Tensor:
-        """``obs [B, O]`` physical, ``mode [B]`` ids -> ``[B, O + K]``: about ±1, and 1 in the mode's place."""
-        place = (mode[:, None] == np.array(self.ids)).astype(np.float32)
-        return torch.from_numpy(np.concatenate([self.spec.normalise(obs).astype(np.float32), place], 1))
-
-
 def new_critic(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
     """``[B, I]`` -> ``[B, 1]``. Layer normalisation keeps values of what nobody has tried from growing (Ball et al.
     2023): there are few episodes to learn from, and many updates."""
@@ -86,39 +65,6 @@ def new_critic(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
     for a, b in zip([inputs, *hidden], hidden):
         layers += [nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
-
-
-class Steering(nn.Module):
-    """``seen [B, O + K]``, ``noise [B, Z]`` (standard normal) -> noise ``[B, Z]`` for the student: moved and scaled.
-
-    It begins as a passage: the noise stays what it is. So it does for the modes whose ``gate`` is 0 (``[K]``: 1, 0).
-    """
-
-    gate: torch.Tensor
-
-    def __init__(self, seen: Seen, noise_dim: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("gate", torch.ones(len(seen.ids)))
-        layers = [(nn.Linear(a, b), nn.SiLU()) for a, b in zip([seen.size, *hidden], hidden)]
-        self.trunk = nn.Sequential(*(layer for pair in layers for layer in pair))
-        self.move, self.spread = (nn.Linear(hidden[-1], noise_dim) for _ in range(2))
-        for head in (self.move, self.spread):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
-
-    def parts(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """By how much noise is moved, and the logarithm of what it is multiplied by: ``[B, Z]`` each."""
-        hidden, gate = self.trunk(seen), seen[:, -len(self.gate):] @ self.gate[:, None]
-        return gate * self.move(hidden), gate * self.spread(hidden)
-
-    def forward(self, seen: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        move, spread = self.parts(seen)
-        return move + spread.exp() * noise
-
-
-def strays(move: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """How far N(move, exp(spread)²) is from the standard normal distribution, in nats (KL): ``[B, Z]`` -> ``[B]``."""
-    return (0.5 * (move.square() + (2.0 * spread).exp() - 1.0) - spread).sum(-1)
 
 
 # ---- what was driven -------------------------------------------------------------------------------------

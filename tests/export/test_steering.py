@@ -26,19 +26,17 @@ from ddiffpg_export.steered_file import AdaptConfig, AdaptReport, adapt_file, st
 from ddiffpg_export.steering import (
     Recorder,
     Round,
-    Seen,
     SteerConfig,
     Steered,
     Steerer,
     SteerError,
-    Steering,
     choose,
     reach,
     steerable,
-    strays,
     summary,
     transitions,
 )
+from ddiffpg_export.steering_net import Seen, Steering, strays
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from ddiffpg_sim.dynamics import Dynamics
