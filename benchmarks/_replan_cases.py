@@ -3,6 +3,8 @@
 Everything is placed by a drive of the policy with nothing in its way: its track says where the robot
 would be at each moment. Every case of a kind with a free way has one, by a search over a fine grid of the
 true maze that has nothing in common with the controller's own map but the contract's ways.
+
+Sizes, distances and speeds are those of mazes in which ways have a tolerance of 0.6 m, and in proportion in others.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from ddiffpg.controller import Controller, ControllerConfig
 from ddiffpg.decision import Operator
 from ddiffpg.obstacles import Obstacles
 from ddiffpg.policy import Policy
+from ddiffpg.roadmap import TOLERANCE
 from ddiffpg_sim.closed_loop import declared
 from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
@@ -27,6 +30,8 @@ from ddiffpg_sim.task import PlanarTask, planar
 
 KINDS = ("none", "static", "popup", "moving", "several", "all")
 HEIGHT = 0.25  # m, half of an obstacle's
+REACH, SIZE = 1.2, (0.12, 0.2)  # m, from how far beside the way something crosses it, and half its edge
+AHEAD_OF = 2.0  # m beyond where they would meet from which something comes along the way
 ROOM = 0.5  # m from the robot's centre to what pops up: it takes less to stop from the policy's speed
 AHEAD = (0.65, 1.5)  # m of way from the robot to the middle of what pops up
 BEFORE_GOAL = 0.4  # m from the goal's edge: what stands nearer blocks every way that comes to it
@@ -40,17 +45,20 @@ CELL = 0.04  # m, of the grid in which a free way is looked for
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A drive with nothing in the way: ``position [T, 2]`` (m) at ``time [T]`` (s), and ``along [T]`` (m)."""
+    """A drive with nothing in the way: ``position [T, 2]`` (m) at ``time [T]`` (s), and ``along [T]`` (m). Sizes there
+    are ``scale`` times those above."""
 
     time: np.ndarray
     position: np.ndarray
     along: np.ndarray
+    scale: float
 
     def at(self, metres: float) -> tuple[np.ndarray, float]:
         """Where the robot is after ``metres``, and in which direction (rad) it goes on."""
         here = np.array([np.interp(metres, self.along, axis) for axis in self.position.T])
-        ahead = np.array([np.interp(metres + 0.1, self.along, axis) for axis in self.position.T])
-        behind = np.array([np.interp(metres - 0.1, self.along, axis) for axis in self.position.T])
+        near = 0.1 * self.scale
+        ahead = np.array([np.interp(metres + near, self.along, axis) for axis in self.position.T])
+        behind = np.array([np.interp(metres - near, self.along, axis) for axis in self.position.T])
         return here, math.atan2(*(ahead - behind)[::-1])
 
     def when(self, metres: float) -> float:
@@ -75,6 +83,7 @@ class Cases:
 
     def __init__(self, policy: Policy, robot: SimRobot, config: ControllerConfig) -> None:
         self._policy, self._robot, self._config = policy, robot, config
+        self._scale = policy.contract.path_tolerance / TOLERANCE
         self._ways = [np.array(mode.path, float) for mode in policy.contract.modes]
         self._search = FreeWays(policy.contract, planar(robot.task, "replanning"), config.margin)
 
@@ -99,7 +108,7 @@ class Cases:
         last = max(box.times[0] for box in boxes)
         here = np.array([np.interp(last, track.time, axis) for axis in track.position.T])
         if kind == "moving":  # it is gone in the end
-            return _gap(boxes[0], here) >= ROOM
+            return _gap(boxes[0], here) >= ROOM * self._scale
         if kind == "all":
             return not self._search.free(here, _there(boxes, last))
         return self._search.free(track.position[0], _there(boxes, 0.0)) and self._search.free(here, _there(boxes, last))
@@ -115,7 +124,7 @@ class Cases:
             position.append(robot.state().position[:2])
             robot.step(controller.tick(robot.time, robot.state(), Obstacles(robot.time), Operator(mode)).action)
         steps = np.linalg.norm(np.diff(position, axis=0), axis=1)
-        return Track(np.array(time), np.array(position), np.concatenate([[0.0], np.cumsum(steps)]))
+        return Track(np.array(time), np.array(position), np.concatenate([[0.0], np.cumsum(steps)]), self._scale)
 
     # ---- kinds -------------------------------------------------------------------------------------
 
@@ -124,21 +133,23 @@ class Cases:
 
     def static(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
         """Across the way that the robot begins, from the start."""
-        length = track.along[-1]
-        return [_across(0, track.at(CLEAR_START + share * (length - CLEAR_START)), 0.0, rng)]
+        length, clear = track.along[-1], CLEAR_START * track.scale
+        return [_across(0, track, clear + share * (length - clear), 0.0, rng)]
 
     def popup(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
         """Ahead of the robot, when it has driven a ``share`` of its way."""
-        last = float(track.along[-1]) - BEFORE_GOAL
-        driven = share * (last - AHEAD[0])
-        ahead = rng.uniform(AHEAD[0], min(AHEAD[1], last - driven))
-        box = _across(0, track.at(driven + ahead), track.when(driven), rng)
+        last = float(track.along[-1]) - BEFORE_GOAL * track.scale
+        nearest, farthest = (metres * track.scale for metres in AHEAD)
+        driven = share * (last - nearest)
+        ahead = rng.uniform(nearest, min(farthest, last - driven))
+        box = _across(0, track, driven + ahead, track.when(driven), rng)
         here, _ = track.at(driven)
-        return [box] if _gap(box, here) >= ROOM else None
+        return [box] if _gap(box, here) >= ROOM * track.scale else None
 
     def moving(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
         """Crosses the way at about the time that the robot is there, or comes along it against the robot."""
-        met = CLEAR_START + share * (track.along[-1] - CLEAR_START)
+        clear = CLEAR_START * track.scale
+        met = clear + share * (track.along[-1] - clear)
         return [(_crossing if rng.uniform() < 0.5 else _coming)(track, met, rng)]
 
     def several(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
@@ -146,12 +157,12 @@ class Cases:
         ahead = self.popup(track, first, share, rng)
         count = int(rng.integers(1, 3))
         chosen = [self._ways[i] for i in rng.choice(len(self._ways), count, replace=False)]
-        return ahead and [*ahead, *(_on(way, i + 1, rng) for i, way in enumerate(chosen))]
+        return ahead and [*ahead, *(_on(way, i + 1, track.scale, rng) for i, way in enumerate(chosen))]
 
     def all(self, track: Track, first: int, share: float, rng: np.random.Generator) -> list[ScriptedBox] | None:
         """Across every way; across the one that the robot begins, ahead of it when it has driven a ``share``."""
         ahead = self.popup(track, first, share, rng)
-        return ahead and [*ahead, *(_on(way, i + 1, rng) for i, way in enumerate(self._ways))]
+        return ahead and [*ahead, *(_on(way, i + 1, track.scale, rng) for i, way in enumerate(self._ways))]
 
 
 _Place = Callable[[Cases, Track, int, float, np.random.Generator], "list[ScriptedBox] | None"]
@@ -166,12 +177,14 @@ class FreeWays:
     def __init__(self, contract: Contract, task: PlanarTask, margin: float) -> None:
         paths = [np.array(mode.path, float) for mode in contract.modes]
         points = np.concatenate(paths)
-        axes = [np.arange(a - 0.5, b + 0.5, CELL) for a, b in zip(points.min(axis=0), points.max(axis=0))]
+        scale = contract.path_tolerance / TOLERANCE
+        cell, edge, self._beside, self._near = CELL * scale, 0.5 * scale, BESIDE * scale, NEAR * scale
+        axes = [np.arange(a - edge, b + edge, cell) for a, b in zip(points.min(axis=0), points.max(axis=0))]
         self._shape = tuple(map(len, axes))
         self._cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        known = np.min([_to_path(self._cells, path) for path in paths], axis=0) <= BESIDE
+        known = np.min([_to_path(self._cells, path) for path in paths], axis=0) <= self._beside
         # A robot that leans on a wall is somewhere between two cells.
-        self._open = known & (task.clearance(self._cells) >= contract.robot_radius - CELL)
+        self._open = known & (task.clearance(self._cells) >= contract.robot_radius - cell)
         self._need = contract.robot_radius + margin
         self._ends = np.array([path[-1] for path in paths])
 
@@ -181,8 +194,8 @@ class FreeWays:
         area = np.empty(self._shape, np.int32)
         ndimage.label(open_.reshape(self._shape), np.ones((3, 3)), output=area)
         area = area.ravel()
-        ours = area[np.linalg.norm(self._cells - start, axis=1) <= NEAR]
-        theirs = [area[np.linalg.norm(self._cells - end, axis=1) <= BESIDE] for end in self._ends]
+        ours = area[np.linalg.norm(self._cells - start, axis=1) <= self._near]
+        theirs = [area[np.linalg.norm(self._cells - end, axis=1) <= self._beside] for end in self._ends]
         return bool((np.intersect1d(ours, np.concatenate(theirs)) > 0).any())
 
 
@@ -194,42 +207,43 @@ def _to_path(points: np.ndarray, path: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - path[:-1] - share[..., None] * leg, axis=2).min(axis=1)
 
 
-def _across(number: int, place: tuple[np.ndarray, float], appears: float, rng: np.random.Generator) -> ScriptedBox:
-    """A box across a way at a place on it."""
-    (x, y), yaw = place
-    half = (rng.uniform(*ALONG), rng.uniform(*ACROSS), HEIGHT)
-    return ScriptedBox(number, half, yaw, (appears,), ((float(x), float(y), HEIGHT),), math.inf)
+def _across(number: int, track: Track, along: float, appears: float, rng: np.random.Generator) -> ScriptedBox:
+    """A box across a way, at ``along`` (m) of it."""
+    ((x, y), yaw), scale = track.at(along), track.scale
+    half = (scale * rng.uniform(*ALONG), scale * rng.uniform(*ACROSS), scale * HEIGHT)
+    return ScriptedBox(number, half, yaw, (appears,), ((float(x), float(y), half[2]),), math.inf)
 
 
-def _on(way: np.ndarray, number: int, rng: np.random.Generator) -> ScriptedBox:
+def _on(way: np.ndarray, number: int, scale: float, rng: np.random.Generator) -> ScriptedBox:
     """A box across ``way [P, 2]`` anywhere but near its beginning."""
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
-    track = Track(along, way, along)
-    return _across(number, track.at(rng.uniform(CLEAR_START + 0.3, along[-1])), 0.0, rng)
+    place = rng.uniform((CLEAR_START + 0.3) * scale, along[-1])
+    return _across(number, Track(along, way, along, scale), place, 0.0, rng)
 
 
 def _crossing(track: Track, met: float, rng: np.random.Generator) -> ScriptedBox:
     """From one side of the way to the other, at the middle of it within a second of when the robot would be there."""
-    (x, y), yaw = track.at(met)
-    speed, when, reach = rng.uniform(*SPEED), track.when(met) + rng.uniform(-1.0, 1.0), 1.2
+    ((x, y), yaw), scale = track.at(met), track.scale
+    speed, when, reach = scale * rng.uniform(*SPEED), track.when(met) + rng.uniform(-1.0, 1.0), scale * REACH
     side = rng.choice((-1.0, 1.0)) * np.array([-math.sin(yaw), math.cos(yaw)])
     ends = [tuple(np.array([x, y]) + sign * reach * side) for sign in (-1, 1)]
-    size = rng.uniform(0.12, 0.2)
+    size = scale * rng.uniform(*SIZE)
     begins = when - reach / speed
     times = (begins, when + reach / speed)
-    centers = tuple((float(a), float(b), HEIGHT) for a, b in ends)
-    return _from_zero(ScriptedBox(0, (size, size, HEIGHT), yaw, times, centers, times[1]))
+    centers = tuple((float(a), float(b), scale * HEIGHT) for a, b in ends)
+    return _from_zero(ScriptedBox(0, (size, size, scale * HEIGHT), yaw, times, centers, times[1]))
 
 
 def _coming(track: Track, met: float, rng: np.random.Generator) -> ScriptedBox:
-    """Along the way against the robot, from 2 m beyond where they would meet to the way's beginning."""
-    speed, size = rng.uniform(*SPEED), rng.uniform(0.12, 0.2)
-    begins = min(met + 2.0, float(track.along[-1]))
-    stations = np.arange(begins, 0.0, -0.1)
-    centers = tuple((float(x), float(y), HEIGHT) for (x, y), _ in map(track.at, stations))
+    """Along the way against the robot, from beyond where they would meet to the way's beginning."""
+    scale = track.scale
+    speed, size = scale * rng.uniform(*SPEED), scale * rng.uniform(*SIZE)
+    begins = min(met + scale * AHEAD_OF, float(track.along[-1]))
+    stations = np.arange(begins, 0.0, -0.1 * scale)
+    centers = tuple((float(x), float(y), scale * HEIGHT) for (x, y), _ in map(track.at, stations))
     when = max(track.when(met) - (begins - met) / speed, 0.0)
     times = tuple((when + (begins - stations) / speed).tolist())
-    return ScriptedBox(0, (size, size, HEIGHT), 0.0, times, centers, times[-1])
+    return ScriptedBox(0, (size, size, scale * HEIGHT), 0.0, times, centers, times[-1])
 
 
 def _from_zero(box: ScriptedBox) -> ScriptedBox:

@@ -34,6 +34,7 @@ from ddiffpg.controller import Controller, ControllerConfig, Decision, Operator
 from ddiffpg.decision import DRIVE
 from ddiffpg.obstacles import Obstacles
 from ddiffpg.policy import Policy
+from ddiffpg.roadmap import TOLERANCE
 from ddiffpg.tracking import Tracker
 from ddiffpg_cli.arguments import existing_file, not_negative, positive, positive_number
 from ddiffpg_cli.commands.run import find_task
@@ -46,7 +47,9 @@ from ddiffpg_sim.obstacles import Obstacle
 from ddiffpg_sim.robot import SimRobot
 from ddiffpg_sim.task import planar
 
-STILL = 0.02  # m/s
+STILL = 0.02  # m/s; this and what follows for ways of the tolerance TOLERANCE, in proportion for others
+RESTS = 0.05  # m that a robot at rest moves at most
+SIGHT = 2.0  # m from which on an obstacle is seen
 IDLE = 150  # ticks: half as long again as a way is given up for
 WANTED = {"success": 0.97, "collided": 0.01, "tick_p99_ms": 5.0}
 
@@ -88,6 +91,7 @@ class Drive:
 
     def __init__(self, robot: SimRobot, controller: Controller, case: Case, sight: float) -> None:
         self._robot, self._controller, self._case, self._sight = robot, controller, case, sight
+        self._scale = robot.task.spec.path_tolerance / TOLERANCE
         self._seen: set[int] = set()
         self._tracker = Tracker()
         self._told_at = self._switched_at = math.nan
@@ -109,7 +113,7 @@ class Drive:
             robot.success and not robot.collided,
             robot.collided,
             self._hit_at_rest,
-            not robot.success and _speed(robot) < STILL and self._samples[-1].state != DRIVE,
+            not robot.success and _speed(robot) < STILL * self._scale and self._samples[-1].state != DRIVE,
             robot.time,
             self._switched_at - self._told_at,
             sum(a != b for a, b in zip(modes, modes[1:])),
@@ -120,9 +124,9 @@ class Drive:
 
     def _idle(self) -> bool:
         """Has nothing moved for so long that nothing will?"""
-        ago = self._samples[-IDLE:]
+        ago, most = self._samples[-IDLE:], RESTS * self._scale
         return len(ago) == IDLE and all(
-            s.obstacles == ago[0].obstacles and math.dist(s.position, ago[0].position) < 0.05 for s in ago
+            s.obstacles == ago[0].obstacles and math.dist(s.position, ago[0].position) < most for s in ago
         )
 
     def _step(self) -> None:
@@ -141,7 +145,7 @@ class Drive:
         self._note(decision, position, there)
         before = _speed(robot)
         robot.step(decision.action)
-        self._hit_at_rest = robot.collided and before < STILL
+        self._hit_at_rest = robot.collided and before < STILL * self._scale
 
     def _note(self, decision: Decision, position: np.ndarray, there: tuple[Obstacle, ...]) -> None:
         mode = -1 if decision.mode is None else decision.mode
@@ -301,14 +305,15 @@ def _said(value: float | None, unit: str = "") -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policy", type=Path, help="a policy of a point maze (default: the shipped one of v1)")
+    parser.add_argument("--policy", type=Path, help="a policy of a maze (default: the shipped one of pointmaze-v1)")
     parser.add_argument("--obstacles", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND",
                         help=f"kinds: {', '.join(KINDS)} (default: each)")  # fmt: skip
     parser.add_argument("--strategies", nargs="+", choices=tuple(STRATEGIES), default=list(STRATEGIES), metavar="NAME",
                         help=f"of {', '.join(STRATEGIES)} (default: each)")  # fmt: skip
     parser.add_argument("--episodes", type=positive, default=200, help="of each kind, over all seeds (default 200)")
     parser.add_argument("--seeds", type=not_negative, nargs="+", default=[0])
-    parser.add_argument("--sight", type=positive_number, default=2.0, help="m from which on an obstacle is seen (2)")
+    seen = f"m from which on an obstacle is seen (default {SIGHT:g}, in proportion to the tolerance of ways)"
+    parser.add_argument("--sight", type=positive_number, metavar="M", help=seen)
     parser.add_argument("--jobs", type=positive, default=1, help="processes side by side (default 1)")
     parser.add_argument("--json", metavar="FILE|-", help="where to write the result; - is standard output")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures of the paths there")
@@ -320,7 +325,8 @@ def main() -> int:
     except (ValueError, BadInput) as error:
         parser.error(str(error))
     kinds, strategies = tuple(dict.fromkeys(args.obstacles)), tuple(dict.fromkeys(args.strategies))
-    plan = Plan(policy, kinds, strategies, tuple(args.seeds), args.episodes, args.sight)
+    sight = args.sight or SIGHT * Policy.load(policy).contract.path_tolerance / TOLERANCE
+    plan = Plan(policy, kinds, strategies, tuple(args.seeds), args.episodes, sight)
     commit = _commit()  # of what is run, whatever happens to the files meanwhile
     outcomes = list(run(plan, args.jobs))
     result = report(outcomes, plan, commit)
