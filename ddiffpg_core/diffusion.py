@@ -13,7 +13,8 @@ from ddiffpg_core.config import ActorConfig
 
 
 class DiffusionActor(nn.Module):
-    """DDPM over actions in ±1 (Ho et al. 2020), epsilon prediction, squared-cosine schedule."""
+    """DDPM over actions in ±1 (Ho et al. 2020), squared-cosine schedule; the network predicts the noise in a noisy
+    action, or the clean action (``ActorConfig``)."""
 
     time: torch.Tensor
     beta: torch.Tensor
@@ -24,6 +25,7 @@ class DiffusionActor(nn.Module):
         super().__init__()
         self.action_dim = action_dim
         self.steps = config.denoising_steps
+        self.predicts_action = config.predicts == "action"
         self.register_buffer("time", torch.randn(self.steps, config.time_dim))
         widths = [features + action_dim + config.embedding_dim + config.time_dim, *config.hidden]
         layers: list[nn.Module] = []
@@ -38,13 +40,14 @@ class DiffusionActor(nn.Module):
         # as plain numbers: reading one from a GPU waits for all that it has to do
         self._schedule = [(float(keep[k]), *self.coefficients(k)) for k in range(self.steps)]
 
-    def epsilon(self, noisy: torch.Tensor, step: torch.Tensor, x: torch.Tensor,
+    def predict(self, noisy: torch.Tensor, step: torch.Tensor, x: torch.Tensor,
                 embedding: torch.Tensor) -> torch.Tensor:
-        """The noise in ``noisy [..., A]`` at ``step [...]``, given features ``x [..., F]``, embedding ``[..., E]``."""
+        """What the network says of ``noisy [..., A]`` at ``step [...]``, given features ``x [..., F]``, embedding
+        ``[..., E]``: the noise in it, or the clean action."""
         return self.net(torch.cat([x, noisy, embedding, self.time[step]], -1))
 
     def denoiser(self, x: torch.Tensor, embedding: torch.Tensor) -> Callable[[torch.Tensor, int], torch.Tensor]:
-        """:meth:`epsilon` at one step ``(noisy, k)``: what stays the same at every step is worked out once."""
+        """:meth:`predict` at one step ``(noisy, k)``: what stays the same at every step is worked out once."""
         first, *rest = self.net.children()
         assert isinstance(first, nn.Linear)
         sizes = (x.shape[-1], self.action_dim, embedding.shape[-1], self.time.shape[1])
@@ -52,13 +55,13 @@ class DiffusionActor(nn.Module):
         given = functional.linear(x, of_x, first.bias) + functional.linear(embedding, of_embedding)
         of_step = functional.linear(self.time, of_time)
 
-        def epsilon(noisy: torch.Tensor, k: int) -> torch.Tensor:
+        def predict(noisy: torch.Tensor, k: int) -> torch.Tensor:
             hidden = given + functional.linear(noisy, of_noisy, of_step[k])
             for layer in rest:
                 hidden = layer(hidden)
             return hidden
 
-        return epsilon
+        return predict
 
     @property
     def noise_dim(self) -> int:
@@ -85,11 +88,13 @@ class DiffusionActor(nn.Module):
 
     def states(self, noise: torch.Tensor, x: torch.Tensor, embedding: torch.Tensor) -> list[torch.Tensor]:
         """The state ``[..., A]`` after each denoising step of :meth:`from_noise`, not clamped."""
-        parts, epsilon = noise.split(self.action_dim, -1), self.denoiser(x, embedding)
+        parts, predict = noise.split(self.action_dim, -1), self.denoiser(x, embedding)
         states = [parts[0]]
         for i, k in enumerate(reversed(range(self.steps))):
             keep, of_clean, of_state, spread = self._schedule[k]
-            clean = (states[-1] - math.sqrt(1 - keep) * epsilon(states[-1], k)) / math.sqrt(keep)
+            clean = predict(states[-1], k)
+            if not self.predicts_action:
+                clean = (states[-1] - math.sqrt(1 - keep) * clean) / math.sqrt(keep)
             state = of_clean * clean.clamp(-1, 1) + of_state * states[-1]
             states.append(state + spread * parts[i + 1] if k else state)
         return states[1:]
@@ -103,12 +108,14 @@ class DiffusionActor(nn.Module):
 
     def loss(self, x: torch.Tensor, embedding: torch.Tensor, target: torch.Tensor,
              generator: torch.Generator, taught: torch.Tensor | None = None) -> torch.Tensor:
-        """Denoising loss of the target actions ``[..., A]`` (paper, equation 6), where they are ``taught [...]``."""
+        """Denoising loss of the target actions ``[..., A]`` (paper, equation 6; of the clean action where that is
+        predicted), where they are ``taught [...]``."""
         step = torch.randint(0, self.steps, target.shape[:-1], generator=generator, device=target.device)
         noise = torch.randn(target.shape, generator=generator, device=target.device)
         keep = self.keep[step][..., None]
         noisy = keep.sqrt() * target + (1 - keep).sqrt() * noise
-        error = nn.functional.mse_loss(self.epsilon(noisy, step, x, embedding), noise, reduction="none")
+        wanted = target if self.predicts_action else noise
+        error = nn.functional.mse_loss(self.predict(noisy, step, x, embedding), wanted, reduction="none")
         return (error if taught is None else error * taught[..., None]).mean()
 
 

@@ -209,7 +209,7 @@ def add_denoising(g: GraphBuilder, actor: DiffusionActor, x: str, embedding: str
     """:meth:`DiffusionActor.from_noise`, unrolled."""
     z, *fresh = [add_part(g, noise, i, actor.action_dim) for i in range(actor.steps)]
     for k in reversed(range(actor.steps)):
-        z = add_denoising_step(g, actor, k, z, add_epsilon(g, actor, k, [x, z, embedding]))
+        z = add_denoising_step(g, actor, k, z, add_prediction(g, actor, k, [x, z, embedding]))
         if k:
             _, _, spread = actor.coefficients(k)
             stirred = g.add("Mul", [fresh.pop(0), g.number(f"step{k}.spread", spread)], f"step{k}.fresh")
@@ -224,8 +224,8 @@ def add_part(g: GraphBuilder, noise: str, i: int, size: int) -> str:
     return g.add("Slice", [noise, *bounds, g.constant("noise.axis", np.array([1], np.int64))], f"noise.{i}")
 
 
-def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[str]) -> str:
-    """:meth:`DiffusionActor.epsilon` at step ``k``; what the step's time embedding adds is part of the bias."""
+def add_prediction(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[str]) -> str:
+    """:meth:`DiffusionActor.predict` at step ``k``; what the step's time embedding adds is part of the bias."""
     layers, time = list(actor.net), actor.get_buffer("time")[k]
     first = layers[0]
     assert isinstance(first, nn.Linear)
@@ -235,14 +235,16 @@ def add_epsilon(g: GraphBuilder, actor: DiffusionActor, k: int, seen: Sequence[s
     return add_layers(g, h, layers[1:], f"step{k}", "actor.rest")
 
 
-def add_denoising_step(g: GraphBuilder, actor: DiffusionActor, k: int, z: str, epsilon: str) -> str:
+def add_denoising_step(g: GraphBuilder, actor: DiffusionActor, k: int, z: str, predicted: str) -> str:
     """``z`` one step less noisy, before fresh noise is added."""
     keep = actor.get_buffer("keep")[k].item()
     of_clean, of_z, _ = actor.coefficients(k)
     name = f"step{k}"
-    noise = g.add("Mul", [epsilon, g.number(f"{name}.sigma", math.sqrt(1 - keep))], f"{name}.noise")
-    rest = g.add("Sub", [z, noise], f"{name}.rest")
-    estimate = g.add("Div", [rest, g.number(f"{name}.alpha", math.sqrt(keep))], f"{name}.estimate")
+    estimate = predicted
+    if not actor.predicts_action:
+        noise = g.add("Mul", [predicted, g.number(f"{name}.sigma", math.sqrt(1 - keep))], f"{name}.noise")
+        rest = g.add("Sub", [z, noise], f"{name}.rest")
+        estimate = g.add("Div", [rest, g.number(f"{name}.alpha", math.sqrt(keep))], f"{name}.estimate")
     clean = g.clip(estimate, f"{name}.clean")
     kept = g.add("Mul", [clean, g.number(f"{name}.of_clean", of_clean)], f"{name}.kept")
     return g.add("Add", [kept, g.add("Mul", [z, g.number(f"{name}.of_z", of_z)], f"{name}.left")], f"{name}.state")

@@ -18,7 +18,7 @@ class Exact(DiffusionActor):
     """Knows the noise, and so has nothing to work out beforehand."""
 
     def denoiser(self, x, embedding):
-        return lambda noisy, k: self.epsilon(noisy, torch.full(noisy.shape[:-1], k), x, embedding)
+        return lambda noisy, k: self.predict(noisy, torch.full(noisy.shape[:-1], k), x, embedding)
 
 
 class OnePoint(Exact):
@@ -26,7 +26,7 @@ class OnePoint(Exact):
 
     point = torch.tensor([0.3, -0.8])
 
-    def epsilon(self, noisy, step, x, embedding):
+    def predict(self, noisy, step, x, embedding):
         keep = self.keep[step][..., None]
         return (noisy - keep.sqrt() * self.point) / (1 - keep).sqrt()
 
@@ -34,7 +34,7 @@ class OnePoint(Exact):
 class TwoPoints(Exact):
     """Knows the noise as well as it can be known where -0.7 is taken three times out of ten, else +0.7."""
 
-    def epsilon(self, noisy, step, x, embedding):
+    def predict(self, noisy, step, x, embedding):
         keep, points = self.keep[step][..., None], torch.tensor([-0.7, 0.7])
         log_odds = torch.tensor([0.3, 0.7]).log() - (noisy - keep.sqrt() * points) ** 2 / (2 * (1 - keep))
         mean = (log_odds.softmax(-1) * points).sum(-1, keepdim=True)
@@ -69,7 +69,7 @@ def test_sampling_sees_the_network_that_was_taught(two_sided):
     x, embedding, noisy = torch.randn(6, 1), torch.randn(6, 2), torch.randn(6, 1)
     epsilon = two_sided.denoiser(x, embedding)
     for k in range(CONFIG.denoising_steps):
-        torch.testing.assert_close(epsilon(noisy, k), two_sided.epsilon(noisy, torch.full((6,), k), x, embedding))
+        torch.testing.assert_close(epsilon(noisy, k), two_sided.predict(noisy, torch.full((6,), k), x, embedding))
 
 
 # ---- schedule -------------------------------------------------------------------------------------
