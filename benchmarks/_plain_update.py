@@ -134,7 +134,8 @@ class PlainUpdate:
             keep = actor.keep[step[g]][:, None]
             noisy = keep.sqrt() * action + (1 - keep).sqrt() * noise[g]
             guess = actor.net(torch.cat([batch.x[g], noisy, embedding, actor.time[step[g]]], -1))
-            loss = ((guess - noise[g]) ** 2 * batch.taught[g][:, None]).mean() / len(better)
+            wanted = action if actor.predicts_action else noise[g]
+            loss = ((guess - wanted) ** 2 * batch.taught[g][:, None]).mean() / len(better)
             loss.backward()
             total += loss.detach()
         self.actor_optimizer.step()
@@ -185,9 +186,11 @@ def sample(actor: DiffusionActor, x: torch.Tensor, embedding: torch.Tensor, nois
     action = noise[:, 0]
     for i, k in enumerate(reversed(range(actor.steps))):
         time = actor.time[k].expand(len(x), -1)
-        eps = actor.net(torch.cat([x, action, embedding, time], -1))
+        clean = actor.net(torch.cat([x, action, embedding, time], -1))
         keep, before, beta = (float(v[k]) for v in (actor.keep, actor.keep_before, actor.beta))
-        clean = ((action - math.sqrt(1 - keep) * eps) / math.sqrt(keep)).clamp(-1, 1)
+        if not actor.predicts_action:
+            clean = (action - math.sqrt(1 - keep) * clean) / math.sqrt(keep)
+        clean = clean.clamp(-1, 1)
         action = (math.sqrt(before) * beta * clean + math.sqrt(1 - beta) * (1 - before) * action) / (1 - keep)
         if k:
             action = action + math.sqrt((1 - before) / (1 - keep) * beta) * noise[:, i + 1]

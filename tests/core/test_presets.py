@@ -38,19 +38,19 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "pointmaze-v4": {"train": {"iterations": 7500}},
     **{f"antmaze-{version}": {
         "train": {"iterations": iterations, "fade_from": 0.85, "updates_per_iteration": 6, "eval_every": 2000,
-                  "checkpoint_every": 1000, "torch_threads": 2, "sim_threads": 2},
+                  "checkpoint_every": 1000},
         "critic": {"gamma": 0.998, "n_step": 5, "value_max": value_max, "low_start": 6.0, "layer_norm": True,
                    "batch_size": 512, "min_group_rows": 128},
         "novelty": {"sees": "path", "cell": 0.25, "n_step": 5, "gamma": 0.99, "clip": 60.0, "scale": scale},
         "explore": {"hold_scale": 0.4, "steady": True, "shake_after": 20, "give_up_after": 150},
         "guide": {"share": 0.001, "ahead": 100, "rivals": 8, "led": 0.5, "reach": 0.0},
-        "actor": {"candidates": 8, "hidden": [256, 256, 256]},
+        "actor": {"candidates": 8, "predicts": "action", "hidden": [256, 256, 256]},
         "replay": {"rare_share": 0.5, "prefer_quick": True, "known_at": 100, "any_share": 0.5,
                    "symmetric": False},
         "improve": {"reach": 0.3, "candidates": 0, "finder_afresh": True},
         "modes": {"min_cluster": 2},
     } for version, iterations, value_max, scale in (
-        ("v1", 20000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 20000, 12.0, 0.05), ("v4", 20000, 12.0, 0.05))},
+        ("v1", 10000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 10000, 12.0, 0.05), ("v4", 10000, 12.0, 0.05))},
     **{f"panda-{task}": {
         "train": {"iterations": iterations, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},

@@ -16,6 +16,7 @@ from ddiffpg_core.checkpoint import SavedPolicy, load_policy
 from ddiffpg_core.choice import ANY, choose
 from ddiffpg_core.config import override
 from ddiffpg_core.critic import CriticEnsemble
+from ddiffpg_core.diffusion import DiffusionActor
 from ddiffpg_export.describe import Subject, make_contract
 from ddiffpg_export.graph import IR_VERSION, OPSET, GraphBuilder, policy_graph
 from ddiffpg_export.onnx_export import to_bytes
@@ -68,6 +69,15 @@ def test_parity(steps: int, limit: float, policy: SavedPolicy, write: Write) -> 
     assert result.limit == limit
     assert 0.0 < result.largest <= limit
     assert result.good
+
+
+def test_parity_of_a_teacher_that_predicts_the_clean_action(policy: SavedPolicy, tmp_path: Path) -> None:
+    """Nothing is divided by next to nothing there: as exact as a student."""
+    config = override(policy.config, ["actor.predicts=action"])
+    actor = DiffusionActor(policy.features.size, 2, config.actor).eval()
+    policy = replace(policy, config=config, actor=actor)
+    student = student_of(policy, 5)
+    assert parity(written(policy, student, tmp_path / "policy.onnx"), policy, student, OBSERVATIONS, 1).largest <= LIMIT
 
 
 def test_parity_of_a_trained_student_on_recorded_observations(
