@@ -50,7 +50,7 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
         "improve": {"reach": 0.3, "candidates": 0, "finder_afresh": True},
         "modes": {"min_cluster": 2},
     } for version, iterations, value_max, scale in (
-        ("v1", 10000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 10000, 12.0, 0.05), ("v4", 10000, 12.0, 0.05))},
+        ("v1", 12000, 12.0, 0.05), ("v2", 15000, 24.0, 0.1), ("v3", 12000, 12.0, 0.05), ("v4", 12000, 12.0, 0.05))},
     **{f"panda-{task}": {
         "train": {"iterations": iterations, "num_envs": 256, "updates_per_iteration": 3},
         "critic": {"low_start": 6.0, "layer_norm": True},
