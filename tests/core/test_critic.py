@@ -226,7 +226,9 @@ def test_new_group_starts_as_its_source_and_learns_on_its_own():
 def test_a_part_of_the_groups_says_what_it_said(per_mode):
     """And is a copy: what is learned later is not in it."""
     config = replace(SMALL, per_mode=per_mode)
-    whole = critic(4, config=config)
+    whole = critic(2, config=config)  # as a run begins: only then does it hear of modes
+    whole.rearrange([0, 1, 1, 1])
+    whole.update(*random_target(4, 5, 1))
     x = torch.randn(4, 6, 3)
     before, part = whole.online.value(x), whole.online.part(2)
     whole.update(*random_target(4, 5, 0))
