@@ -22,19 +22,27 @@ POLICIES = sorted((Path(__file__).resolve().parents[2] / "policies").glob("*.onn
 
 @pytest.fixture(scope="module", params=POLICIES, ids=lambda path: path.stem)
 def drives(request) -> tuple[Policy, np.ndarray, list[str]]:
-    """A policy, what it observed in some drives ``[N, O]``, and the controller's warnings meanwhile."""
+    """A policy, what it observed in some drives that arrived ``[N, O]``, and the controller's warnings meanwhile.
+
+    An ant that falls over does not arrive, and what it then observes it rightly does not know.
+    """
     policy = Policy.load(request.param)
-    robot, seen, said = SimRobot(tasks.make(policy.contract.task)), [], []
-    for seed in range(4):
+    robot, seen, said, arrived = SimRobot(tasks.make(policy.contract.task)), [], [], 0
+    for seed in range(8):
         robot.reset(seed)
         config = ControllerConfig(noise_scale=float(seed % 2))
         controller = Controller(policy, config, np.random.default_rng(seed))
+        drive, warned = [], []
 
-        def watch(robot, decision):
-            seen.append(observe(policy.contract, robot.state()))
-            said.extend(decision.warnings)
+        def watch(robot, decision, drive=drive, warned=warned):
+            drive.append(observe(policy.contract, robot.state()))
+            warned.extend(decision.warnings)
 
-        run_episode(robot, controller, Conditions(policy.contract.max_steps), watch)
+        if run_episode(robot, controller, Conditions(policy.contract.max_steps), watch).success:
+            arrived, seen, said = arrived + 1, seen + drive, said + warned
+        if arrived == 4:
+            break
+    assert arrived == 4
     return policy, np.array(seen, float), said
 
 
@@ -63,7 +71,10 @@ def test_a_robot_that_was_carried_away_is_noticed(drives):
     reach = np.ptp(seen[:, columns], axis=0).max()
     away = seen.copy()
     away[:, columns[0]] += 3.0 * reach
-    assert (ratios(policy, away) > ControllerConfig().unknown_hold).all()
+    # Among the 29 numbers of an ant two that are off count for less: there it is a warning.
+    config = ControllerConfig()
+    limit = config.unknown_warn if len(policy.contract.observation) > 20 else config.unknown_hold
+    assert (ratios(policy, away) > limit).all()
 
 
 @pytest.mark.parametrize("factor", [1000.0, 180.0 / np.pi], ids=["millimetres", "degrees"])
