@@ -420,3 +420,15 @@ def test_where_no_mode_is_free_one_leads_to_where_another_can_be_taken_up():
 def test_with_every_road_closed_no_mode_leads_anywhere():
     closed = shapes(Box((3.0, 2.0), (0.1, 0.4)), Box((0.5, 2.0), (0.1, 0.4)), Box((3.0, -1.0), (0.4, 0.1)))
     assert all(way.blocked for way in ways_of(CROSSED, (0.0, 0.0), closed).values())
+
+
+def test_a_robot_that_passed_walls_nearer_than_its_radius_passes_them_again():
+    """Legs fold: 0.2 m of room where the radius is 0.9. The wall of training is no obstacle, half of that room is."""
+    path = tuple((0.5 * i, 0.0) for i in range(9))
+    contract = dataclasses.replace(contract_of(MAZE_V1), robot_radius=0.9)
+    mode = dataclasses.replace(contract.modes[0], path=path, clearance=(0.2,) * 9)
+    ways = WayMap(dataclasses.replace(contract, modes=(mode,)), Rules(0.9, 0.1, 0.0, 0.1, 0.06))
+    for gap, blocked in ((0.2, False), (0.05, True)):
+        wall = Obstacles(0.0, (), np.array([[x, gap] for x in np.arange(0.0, 4.01, 0.05)]))
+        (way,) = ways.look(np.zeros(2), wall)
+        assert way.blocked == blocked

@@ -35,7 +35,8 @@ class Room:
 
     def __init__(self, roadmap: Roadmap, rules: Rules) -> None:
         self._roadmap, self._rules = roadmap, rules
-        self._need = _sensed_need(roadmap.clearance, rules)
+        self._low = _least_need(roadmap.clearance, rules.radius)
+        self._need = self._sensed_need()
         planar = roadmap.points.shape[1] == 2
         self._index = (NodeIndex if planar else NodesInSpace)(roadmap.points, rules.radius + rules.margin + rules.spare)
         self._declared: tuple[Solids | None, np.ndarray] = (None, np.empty(0))
@@ -47,7 +48,7 @@ class Room:
         """The same with the least margin for the margin."""
         other = copy.copy(self)
         other._rules = replace(self._rules, margin=self._rules.least_margin)
-        other._need = _sensed_need(self._roadmap.clearance, other._rules)
+        other._need = other._sensed_need()
         return other
 
     def at_nodes(self, obstacles: Obstacles) -> np.ndarray:
@@ -74,12 +75,21 @@ class Room:
         """
         if not len(self._known):
             return np.full(len(points), self._rules.radius)
-        low = 0.5 * self._rules.radius
+        low = self._low
         near = norm(self._known_points - points[0]) < self._free + (spread - low)  # others leave no more than `low`
         if not near.any():
             return np.full(len(points), low)
         apart = norm(points[:, None] - self._known_points[near])
-        return _bounded((self._free[near] - apart).max(axis=1), self._rules)
+        return self._bounded((self._free[near] - apart).max(axis=1))
+
+    def _sensed_need(self) -> np.ndarray:
+        """How far a sensed point must be, in metres, from each node: ``[M]``."""
+        clearance, rules = self._roadmap.clearance, self._rules
+        return np.where(np.isfinite(clearance), self._bounded(clearance - rules.tolerance), rules.radius)
+
+    def _bounded(self, free: np.ndarray) -> np.ndarray:
+        """What is needed of the room ``free [P]`` (m) that training surely had."""
+        return np.minimum(np.maximum(free, self._low), self._rules.radius + self._rules.margin)
 
     def unexplained(self, points: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Which of the sensed ``points [N, D]`` near ``position [D]`` stand where training had nothing: ``[N]`` bool.
@@ -154,18 +164,14 @@ class NodesInSpace:
         return np.where(found <= self._reach, found, math.inf)
 
 
-def _sensed_need(clearance: np.ndarray, rules: Rules) -> np.ndarray:
-    """How far a sensed point must be, in metres, from each node, which had ``clearance [M]`` in training."""
-    return np.where(np.isfinite(clearance), _bounded(clearance - rules.tolerance, rules), rules.radius)
+def _least_need(clearance: np.ndarray, radius: float) -> float:
+    """How far a sensed point must be everywhere, in metres, whatever the ways had: half of the robot's ``radius``.
 
-
-def _bounded(free: np.ndarray, rules: Rules) -> np.ndarray:
-    """What is needed of the room ``free [P]`` (m) that training surely had.
-
-    Nothing of training can have stood within half the robot's radius of a place that the robot passed,
-    so that much is needed even where a prototype leans on a wall.
+    Nothing of training can have stood so near to a place that the robot passed, even where a prototype leans on a wall.
+    A robot with legs is not as wide everywhere: where a way had less than its radius (``clearance [M]``), half of that.
     """
-    return np.minimum(np.maximum(free, 0.5 * rules.radius), rules.radius + rules.margin)
+    known = clearance[np.isfinite(clearance)]
+    return 0.5 * min(radius, float(known.min(initial=radius)))
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
