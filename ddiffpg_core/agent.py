@@ -74,6 +74,8 @@ class DDiffPG(Learner):
 
     def _propose(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """The actor's own; for a mode and the finder, of a few of these the one that its critic holds for the best."""
+        if self.config.actor.candidates == 1:
+            return super()._propose(x, embedding)
         whose = torch.full((len(x),), ANY)
         for group, asked in enumerate(self._embeddings()[FIND:], FIND):
             whose[(embedding.cpu() == torch.as_tensor(asked)).all(-1)] = group

@@ -30,4 +30,4 @@ def sample_best(actor: Actor, critic: CriticEnsemble, count: int, whose: torch.T
                 embedding: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
     """Of ``count`` actions of the actor at ``x [N, F]``, asked for ``embedding [N, E]``, the best ``[N, A]``."""
     every = torch.stack([actor.sample(x, embedding, noise) for _ in range(count)], 1)
-    return every[:, 0] if count == 1 else choose(critic, whose, x, every)
+    return choose(critic, whose, x, every)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddiffpg_core.config import PREDICTS, ActorConfig
+from ddiffpg_core.actor_settings import PREDICTS, ActorConfig
 from ddiffpg_core.diffusion import DiffusionActor
 
 CONFIG = ActorConfig(hidden=(64, 64), embedding_dim=2, time_dim=8, denoising_steps=10)
