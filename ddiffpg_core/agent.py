@@ -29,6 +29,7 @@ from ddiffpg_core.spec import Step, TaskSpec
 from ddiffpg_core.symmetry import Symmetries
 
 _NETWORKS = ("actor", "slow_actor", "novelty")
+_NEWEST = 50  # trajectories that tell how a mode does
 
 
 class DDiffPG(Learner):
@@ -101,11 +102,28 @@ class DDiffPG(Learner):
     def _assign(self, env: int) -> None:
         """A role for the next episode: the first environments run modes, as soon as there are any."""
         exploiters = len(self.behaviour.age) * (1.0 - self.config.explore.explorer_share)
-        if self.bank.modes and env < exploiters:
-            self.behaviour.exploit(env, np.stack([m.embedding for m in self.bank.modes]), self.mode_steps, self.rng)
+        runs, chance = bool(self.bank.modes) and env < exploiters, None
+        if self.bank.modes and self.config.explore.by_need:
+            need = self._need()
+            runs = self.settled or (runs and self.rng.random() < need.max())
+            chance = need / need.sum()
+        if runs:
+            embeddings = np.stack([m.embedding for m in self.bank.modes])
+            self.behaviour.exploit(env, embeddings, self.mode_steps, self.rng, chance)
         else:
             found = FINDER in self.guide.worth or bool(self.sampler.to_find().any())
             self.behaviour.explore(env, self.special[0], self.special[1] if found else None, self.rng)
+
+    def _need(self) -> np.ndarray:
+        """How much each mode needs episodes ``[K]``: 1, and less where less than a tenth of its newest ones fail."""
+        replay, newest = self.replay, []
+        for mode in self.bank.modes:
+            newest.append(self._newest(replay.live & ~replay.explorer & (replay.mode == mode.id)))
+        failed = 1.0 - np.array([replay.success[slots].sum() for slots in newest]) / _NEWEST
+        return np.clip(failed / 0.1, 0.2, 1.0)
+
+    def _common(self, points: np.ndarray) -> np.ndarray:
+        return self.guide.is_common(points)
 
     def _describe(self, slot: int) -> None:
         """The way of a finished trajectory and the mode that it belongs to."""
@@ -169,9 +187,13 @@ class DDiffPG(Learner):
 
     def _typical_steps(self, mode_id: int) -> int:
         """How long this mode takes: the median over its newest successes."""
-        own = np.flatnonzero(self.replay.live & self.replay.success & (self.replay.mode == mode_id))
-        newest = own[np.argsort(self.replay.born[own])][-50:]
-        return int(np.median(self.replay.length[newest])) if len(own) else self.spec.max_steps // 4
+        own = self._newest(self.replay.live & self.replay.success & (self.replay.mode == mode_id))
+        return int(np.median(self.replay.length[own])) if len(own) else self.spec.max_steps // 4
+
+    def _newest(self, of: np.ndarray) -> np.ndarray:
+        """The newest few of the slots marked in ``of [S]``."""
+        slots = np.flatnonzero(of)
+        return slots[np.argsort(self.replay.born[slots])][-_NEWEST:]
 
     def _fill_library(self) -> None:
         replay = self.replay

@@ -38,12 +38,14 @@ class Behaviour:
         if find is not None and rng.random() < self.config.finder_share:
             self.switch_at[env] = rng.integers(self.horizon * 3 // 4)
 
-    def exploit(self, env: int, modes: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> None:
+    def exploit(self, env: int, modes: np.ndarray, steps: np.ndarray, rng: np.random.Generator,
+                chance: np.ndarray | None = None) -> None:
         """Environment ``env`` runs a mode of ``modes [K, E]``, the unconditional policy, or two modes in turn.
 
-        ``steps [K]`` is how long each takes, so that the change falls while the first is under way.
+        ``steps [K]`` is how long each takes, so that the change falls while the first is under way; ``chance [K]`` how
+        likely each is to be the (first) one, None for all alike.
         """
-        one, other = rng.choice(len(modes), 2, replace=len(modes) < 2)
+        one, other = rng.choice(len(modes), 2, replace=len(modes) < 2, p=chance)
         if rng.random() < self.config.null_share:
             self._assign(env, np.zeros_like(modes[one]), np.zeros_like(modes[one]), self.horizon, False)
         elif rng.random() < self.config.switch_share:
@@ -62,11 +64,14 @@ class Behaviour:
     def _second_now(self) -> np.ndarray:
         return self.age >= self.switch_at
 
-    def notice(self, points: np.ndarray, near: float) -> None:
+    def notice(self, points: np.ndarray, near: float, common: np.ndarray) -> None:
         """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was.
 
-        An explorer that has stood too long heads for a goal, and is given as long again.
+        An explorer that has stood too long heads for a goal, and is given as long again. The others wait with that
+        while they are where many have come to a goal from, ``common [N]``: there is no way to find.
         """
+        waits = self.explorer & common & (self.switch_at == self.age)
+        self.switch_at = np.where(waits, self.age + 1, self.switch_at)
         if self.here is None:
             self.here = np.full_like(points, np.nan)  # nobody has stood yet
         stands = np.linalg.norm(points - self.here, axis=1) < near

@@ -175,6 +175,8 @@ class ExploreConfig:
     ``give_up_after``: so many steps of the same, and an explorer heads for a goal: it has found what there is to find
     for it. Anybody else, and the explorer after as many again, is ended as if its time were up, but for evaluation:
     what would follow is more standing. 0: never.
+    ``by_need``: a mode that nearly always arrives leaves up to four of five of its episodes to those that do not, and
+    to explorers where all do; once learning rates fade nobody explores.
     ``bonus``: how much of the novelty reward a method without explorers of its own gets beside the task's.
     """
 
@@ -185,6 +187,7 @@ class ExploreConfig:
     steady: bool = False
     shake_after: int = 0
     give_up_after: int = 0
+    by_need: bool = False
     hold_steps: int = 8
     hold_scale: float = 0.7
     finder_share: float = 0.5

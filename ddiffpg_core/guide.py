@@ -81,8 +81,14 @@ class Guide:
     def judge(self, slots: np.ndarray, replay: Replay) -> None:
         """Say of the trajectories in ``slots [N]`` whether they went by places that are not common."""
         if self.map is not None:
-            at = self.map.places(replay.way[slots][:, :, : len(replay.columns)])
-            self.new[slots] = ~np.where(at >= 0, self.common[at], False).all(1)
+            self.new[slots] = ~self.is_common(replay.way[slots][:, :, : len(replay.columns)]).all(1)
+
+    def is_common(self, points: np.ndarray) -> np.ndarray:
+        """Whether ``points [..., D]`` are places by which many came to goals ``[...]``."""
+        if self.map is None or not len(self.common):
+            return np.zeros(points.shape[:-1], bool)
+        at = self.map.places(points)
+        return np.where(at >= 0, self.common[at], False)
 
     def _worth(self, replay: Replay, slots: np.ndarray, factor: np.ndarray) -> Worth:
         """Of the goals that the successes ``slots [N]`` reached, with what the map's steps cost, ``factor [E]``.

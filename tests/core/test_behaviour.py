@@ -131,12 +131,12 @@ def test_who_stands_is_shaken_until_it_moves():
     where, noise = np.zeros((N, 2)), []
     for _ in range(12):
         where[0] += 0.3  # one goes on, the others stand
-        b.notice(where, 0.25)
+        b.notice(where, 0.25, np.zeros(N, bool))
         noise.append(b.disturb(np.zeros((N, 2)), rng))
     shaken = np.abs(np.array(noise)).max(-1) > 0
     assert not shaken[:, 0].any() and not shaken[:3].any() and shaken[3:, 1:].all()
     where[1] += 0.3
-    b.notice(where, 0.25)
+    b.notice(where, 0.25, np.zeros(N, bool))
     now = np.abs(b.disturb(np.zeros((N, 2)), rng)).max(-1) > 0
     assert not now[:2].any() and now[2:].all()
 
@@ -148,7 +148,7 @@ def test_an_explorer_that_has_stood_too_long_heads_for_a_goal_and_has_as_long_ag
     where = np.zeros((N, 2))
     for step in range(7):
         where[1] += 0.3  # the second goes on
-        b.notice(where, 0.25)
+        b.notice(where, 0.25, np.zeros(N, bool))
         asked = b.embedding()[:, 0]
         assert b.given_up.tolist() == [step >= 3, False, *[step >= 6] * (N - 2)]
         b.disturb(np.zeros((N, 2)), rng)
