@@ -11,6 +11,7 @@ import torch
 
 from ddiffpg_core.agreement import Dynamics, agreement
 from ddiffpg_core.batch import FIRST_MODE, Batch, Sampler
+from ddiffpg_core.behaviour import how_needed, typical_steps
 from ddiffpg_core.choice import ANY, sample_best
 from ddiffpg_core.config import Config, ConfigError
 from ddiffpg_core.credit import Credit
@@ -29,7 +30,6 @@ from ddiffpg_core.spec import Step, TaskSpec
 from ddiffpg_core.symmetry import Symmetries
 
 _NETWORKS = ("actor", "slow_actor", "novelty")
-_NEWEST = 50  # trajectories that tell how a mode does
 
 
 class DDiffPG(Learner):
@@ -104,7 +104,7 @@ class DDiffPG(Learner):
         exploiters = len(self.behaviour.age) * (1.0 - self.config.explore.explorer_share)
         runs, chance = bool(self.bank.modes) and env < exploiters, None
         if self.bank.modes and self.config.explore.by_need:
-            need = self._need()
+            need = how_needed(self.replay, self.bank.ids)
             runs = self.settled or (runs and self.rng.random() < need.max())
             chance = need / need.sum()
         if runs:
@@ -113,14 +113,6 @@ class DDiffPG(Learner):
         else:
             found = FINDER in self.guide.worth or bool(self.sampler.to_find().any())
             self.behaviour.explore(env, self.special[0], self.special[1] if found else None, self.rng)
-
-    def _need(self) -> np.ndarray:
-        """How much each mode needs episodes ``[K]``: 1, and less where less than a tenth of its newest ones fail."""
-        replay, newest = self.replay, []
-        for mode in self.bank.modes:
-            newest.append(self._newest(replay.live & ~replay.explorer & (replay.mode == mode.id)))
-        failed = 1.0 - np.array([replay.success[slots].sum() for slots in newest]) / _NEWEST
-        return np.clip(failed / 0.1, 0.2, 1.0)
 
     def _common(self, points: np.ndarray) -> np.ndarray:
         return self.guide.is_common(points)
@@ -151,14 +143,8 @@ class DDiffPG(Learner):
         self.rediscover_modes()
 
     def _labels(self, slots: np.ndarray) -> np.ndarray:
-        """Mode ids of finished trajectories; -1 for a success too far from every mode to be one's."""
-        ways, success = self.replay.way[slots], self.replay.success[slots]
-        label = np.full(len(slots), -1)
-        if success.any():
-            label[success] = self.bank.label(ways[success])
-        if not success.all():
-            label[~success] = self.bank.label_failed(ways[~success])
-        return label
+        """Mode ids of finished trajectories (:meth:`ModeBank.labels`)."""
+        return self.bank.labels(self.replay.way[slots], self.replay.success[slots])
 
     # ---- modes ------------------------------------------------------------------------------------
 
@@ -183,17 +169,7 @@ class DDiffPG(Learner):
         moved = live[label != self.replay.mode[live]]
         self.replay.target[MODE, moved] = self.replay.action[moved]
         self.replay.mode[live] = label
-        self.mode_steps = np.array([self._typical_steps(m.id) for m in change.modes])
-
-    def _typical_steps(self, mode_id: int) -> int:
-        """How long this mode takes: the median over its newest successes."""
-        own = self._newest(self.replay.live & self.replay.success & (self.replay.mode == mode_id))
-        return int(np.median(self.replay.length[own])) if len(own) else self.spec.max_steps // 4
-
-    def _newest(self, of: np.ndarray) -> np.ndarray:
-        """The newest few of the slots marked in ``of [S]``."""
-        slots = np.flatnonzero(of)
-        return slots[np.argsort(self.replay.born[slots])][-_NEWEST:]
+        self.mode_steps = typical_steps(self.replay, self.bank.ids, self.spec.max_steps // 4)
 
     def _fill_library(self) -> None:
         replay = self.replay

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ddiffpg_core.config import ExploreConfig
+from ddiffpg_core.replay import Replay
+
+_NEWEST = 50  # trajectories that tell how a mode does
 
 
 class Behaviour:
@@ -115,3 +118,21 @@ class Behaviour:
 
     def load_state_dict(self, state: dict) -> None:
         vars(self).update(state)
+
+
+def how_needed(replay: Replay, ids: np.ndarray) -> np.ndarray:
+    """How much each of the modes ``ids [K]`` needs episodes ``[K]``, at most 1.
+
+    Less where less than a tenth of its newest ones fail, those of explorers and demonstrations left out; at least 0.2.
+    """
+    asked = replay.live & ~replay.explorer
+    asked[list(replay.demos)] = False
+    arrived = np.array([replay.success[replay.newest(asked & (replay.mode == i), _NEWEST)].sum() for i in ids])
+    return np.clip((1.0 - arrived / _NEWEST) / 0.1, 0.2, 1.0)
+
+
+def typical_steps(replay: Replay, ids: np.ndarray, unknown: int) -> np.ndarray:
+    """How long each of the modes ``ids [K]`` takes: the median over its newest successes ``[K]``, or ``unknown``."""
+    success = replay.live & replay.success
+    newest = [replay.newest(success & (replay.mode == i), _NEWEST) for i in ids]
+    return np.array([int(np.median(replay.length[own])) if len(own) else unknown for own in newest])

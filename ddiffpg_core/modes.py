@@ -72,6 +72,18 @@ class ModeBank:
         """What ways are compared with ``[M, P, D + K]``."""
         return _whole(self.modes)
 
+    def labels(self, ways: np.ndarray, success: np.ndarray) -> np.ndarray:
+        """The id of the mode that each way ``[N, P, D + K]`` is of, by whether it arrived ``[N]`` -> ``[N]``.
+
+        -1 for a success too far from every mode to be one's.
+        """
+        label = np.full(len(ways), -1)
+        if success.any():
+            label[success] = self.label(ways[success])
+        if not success.all():
+            label[~success] = self.label_failed(ways[~success])
+        return label
+
     def label(self, ways: np.ndarray) -> np.ndarray:
         """The id of the nearest mode of each way ``[N, P, D + K]`` -> ``[N]``; -1 if none is as near."""
         gap = dtw(ways, self.prototypes)

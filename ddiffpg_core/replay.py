@@ -202,6 +202,11 @@ class Replay:
             self._rarity = (self.finished, rare / rare.sum())
         return slots, self._rarity[1]
 
+    def newest(self, of: np.ndarray, count: int) -> np.ndarray:
+        """The ``count`` newest of the slots marked in ``of [S]``, or all of them, the oldest first."""
+        slots = np.flatnonzero(of)
+        return slots[np.argsort(self.born[slots])][-count:]
+
     def same_end(self, slots: np.ndarray) -> np.ndarray:
         """How many successes end at the place and with the outcome of each of ``slots``, itself included ``[N]``."""
         if self._ends[0] != self.finished:

@@ -11,9 +11,10 @@ import torch
 
 from ddiffpg_core.agent import DDiffPG
 from ddiffpg_core.batch import FIRST_MODE
+from ddiffpg_core.behaviour import how_needed
 from ddiffpg_core.config import Config, override
 from ddiffpg_core.paths import dtw, resample
-from ddiffpg_core.replay import EXPLORE, FIND, MODE
+from ddiffpg_core.replay import EXPLORE, FIND, MODE, Replay
 from ddiffpg_sim import tasks
 from ddiffpg_sim.batch import BatchedEnv
 from tests.core.support import steering
@@ -256,6 +257,73 @@ def test_exploiters_ask_for_modes_and_explorers_do_not(agent):
     for env in range(ENVS):
         is_known = (known == roles.first[env]).all(1).any()
         assert is_known == (env < ENVS // 2)
+
+
+def test_a_mode_that_nearly_always_arrives_leaves_its_episodes_to_others():
+    agent, env, obs = begun(0, "explore.by_need=true", "explore.explorer_share=0.0", "explore.null_share=0.0")
+    drive(agent, env, obs, [0, 1] * 8, 80)
+    agent.rediscover_modes()
+    replay = agent.replay
+    replay.explores[:], replay.explored[:] = False, 0  # as if the modes had been asked for
+    first = np.flatnonzero(replay.live & (replay.mode == 0))
+    for slot in np.resize(first, 50 - len(first)):  # with these 50 of 50, and one of the last 50 without a goal
+        _copy(replay, slot, True)
+    _copy(replay, first[0], False)
+    assert how_needed(replay, np.array([0, 1])).tolist() == pytest.approx([0.2, 1.0])
+    asked = []
+    for env in range(ENVS):
+        for _ in range(50):
+            agent._assign(env)
+            asked.append((agent.behaviour.first[env] == agent.modes[0].embedding).all())
+    assert np.mean(asked) == pytest.approx(0.2 / 1.2, abs=0.04)
+    assert not agent.behaviour.explorer.any()  # the second is in need of all there are
+    for _ in range(5):
+        _copy(replay, first[0], False)
+    assert how_needed(replay, np.array([0, 1])).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_explorers_get_the_episodes_of_modes_that_arrive_until_rates_fade():
+    agent, env, obs = begun(0, "explore.by_need=true", "explore.explorer_share=0.5")
+    drive(agent, env, obs, [0] * ENVS, 80)
+    agent.rediscover_modes()
+    replay = agent.replay
+    replay.explores[:], replay.explored[:] = False, 0
+    own = np.flatnonzero(replay.live & (replay.mode == 0))
+    for slot in np.resize(own, 50):
+        _copy(replay, slot, True)
+
+    def exploring() -> np.ndarray:
+        for env in range(ENVS):
+            agent._assign(env)
+        return agent.behaviour.explorer.copy()
+
+    share = np.mean([exploring() for _ in range(100)], 0)
+    assert (share[ENVS // 2 :] == 1).all()
+    assert share[: ENVS // 2].mean() == pytest.approx(0.8, abs=0.05)
+    agent.schedule(0.99)
+    assert not exploring().any()
+
+
+def test_demonstrations_do_not_tell_how_a_mode_does():
+    agent, env, obs = begun()
+    drive(agent, env, obs, [0] * ENVS, 80)
+    agent.rediscover_modes()
+    replay = agent.replay
+    replay.explores[:], replay.explored[:] = False, 0
+    own = np.flatnonzero(replay.live & (replay.mode == 0))
+    for slot in np.resize(own, 50):
+        _copy(replay, slot, True)
+    assert how_needed(replay, np.array([0])).tolist() == pytest.approx([0.2])
+    replay.demos = {int(slot): np.arange(1) for slot in np.flatnonzero(replay.live)}
+    assert how_needed(replay, np.array([0])).tolist() == [1.0]
+
+
+def _copy(replay: Replay, slot: int, success: bool) -> None:
+    """Another trajectory like that of ``slot``, the newest."""
+    to = int(np.flatnonzero(~replay.live & (replay.length == 0))[-1])
+    for kept in (replay.obs, replay.action, replay.length, replay.mode, replay.way):
+        kept[to] = kept[slot]
+    replay._end(to, success, success)
 
 
 # ---- an update ------------------------------------------------------------------------------------

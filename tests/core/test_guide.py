@@ -175,6 +175,9 @@ def test_a_success_is_new_as_long_as_few_passed_some_place_of_its_way():
     assert guide.new[later]  # nobody has looked yet
     guide.judge(np.array([later]), table.replay)
     assert not guide.new[later]
+    beside = np.array([LOWER[1], UPPER[1], (50.0, 50.0)])
+    assert guide.is_common(beside).tolist() == [True, False, False]
+    assert not Guide(GuideConfig(share=0.1), 0.5, 0.0, 40).is_common(beside).any()  # no map yet
 
 
 def test_nothing_is_known_where_no_number_makes_it_so():
