@@ -31,6 +31,18 @@ def test_the_distance_from_the_nearest_in_terms_of_what_is_usual():
     assert nearest(np.array([4.0, 2.5], np.float32)) == pytest.approx(1.0)
 
 
+def test_a_strange_place_is_not_lost_among_many_numbers():
+    known = KnownStates((1.0,) * 30, ((0.0,) * 30, (4.0, 3.0) + (0.0,) * 28), usual=10.0)
+    away = np.zeros(30)
+    away[:2] = 4.0, -3.0  # 4 m from the first place in one number and 6 m from the second in the other
+    assert Nearest(known)(away) == pytest.approx(0.5)
+    assert Nearest(known, (0, 1), 2.0)(away) == pytest.approx(2.5)
+    away[:2] = 0.0, 1.0
+    assert Nearest(known, (0, 1), 2.0)(away) == pytest.approx(0.5)
+    away[2:] = 10.0  # at a known place, but else in a way that nobody was
+    assert Nearest(known, (0, 1), 2.0)(away) == pytest.approx(np.sqrt(1.0 + 28 * 100.0) / 10.0)
+
+
 def seen(watch: Watch, now: float, x: float):
     return watch.look(now, np.array([x, 0.0]))
 

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("mujoco", reason="mujoco (extra sim) is not installed")
 
+from ddiffpg.contract import Contract
 from ddiffpg.controller import Controller, ControllerConfig
 from ddiffpg.known_states import Nearest
 from ddiffpg.observation import observe
@@ -46,8 +47,14 @@ def drives(request) -> tuple[Policy, np.ndarray, list[str]]:
     return policy, np.array(seen, float), said
 
 
+def path_columns(contract: Contract) -> list[int]:
+    names = [field.name for field in contract.observation]
+    return [names.index(name) for name in contract.path]
+
+
 def ratios(policy: Policy, observations: np.ndarray) -> np.ndarray:
-    nearest = Nearest(policy.contract.known_states)
+    contract = policy.contract
+    nearest = Nearest(contract.known_states, path_columns(contract), contract.path_tolerance)
     return np.array([nearest(observation) for observation in observations])
 
 
@@ -67,14 +74,11 @@ def test_it_may_stand_wherever_it_drives(drives):
 
 def test_a_robot_that_was_carried_away_is_noticed(drives):
     policy, seen, _ = drives
-    columns = [[f.name for f in policy.contract.observation].index(name) for name in policy.contract.path]
+    columns = path_columns(policy.contract)
     reach = np.ptp(seen[:, columns], axis=0).max()
     away = seen.copy()
     away[:, columns[0]] += 3.0 * reach
-    # Among the 29 numbers of an ant two that are off count for less: there it is a warning.
-    config = ControllerConfig()
-    limit = config.unknown_warn if len(policy.contract.observation) > 20 else config.unknown_hold
-    assert (ratios(policy, away) > limit).all()
+    assert (ratios(policy, away) > ControllerConfig().unknown_hold).all()
 
 
 @pytest.mark.parametrize("factor", [1000.0, 180.0 / np.pi], ids=["millimetres", "degrees"])

@@ -114,7 +114,8 @@ class Controller:
         late = min(config.reaction_time, self._period)
         self._braking = firm, Braking(self.radius, config.max_acceleration, late, config.wall_speed, stop)
         self._arrival = Arrival(self._ways, config.arrive_radius, contract.path_tolerance)
-        self._watch, self._seen = Watch(contract.known_states, config), UNSEEN
+        known = contract.known_states
+        self._watch, self._seen = Watch(known, config, self._path_columns, contract.path_tolerance), UNSEEN
         self._margins, self._outside = MarginWatch(contract.margins, config), WITHIN
         self._by_hand = IntentTracker(contract, self.rules.intent_confidence)
         self._intent: Intent | None = None

@@ -106,8 +106,8 @@ class Decision:
     who comes into command and ``blend`` (0..1) how far it has. ``intent`` is what the last drive by hand
     says of modes, None where there was none.
 
-    ``unknown`` is how far the state is from those that the policy knows, in terms of what is usual; NaN where that
-    is not known. ``warnings`` are sentences about what did not stop the robot.
+    ``unknown`` is how far the state is from those that the policy knows, in terms of what is usual, or its place of the
+    path's tolerance; NaN where that is not known. ``warnings`` are sentences about what did not stop the robot.
     """
 
     now: float

@@ -2,13 +2,15 @@
 
 A policy gives some action everywhere, also where it never was: a robot that was carried away, another unit,
 a field in another's place. The policy file has observations from its own drives to the goal (the contract's
-``known_states``); the distance to the nearest of them, in terms of what is usual, says how strange a state is.
+``known_states``); the distance to the nearest of them, in terms of what is usual, says how strange a state is. Where
+there are many numbers a strange place is lost among them, so places are compared by themselves as well.
 This sees states, not what comes of them: it is no proof that the policy arrives.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,23 +33,41 @@ UNSEEN = Seen()
 
 
 class Nearest:
-    """Distance of observations from the nearest known one, in terms of what is usual."""
+    """Distance of observations from the nearest known one, in terms of what is usual.
 
-    def __init__(self, known: KnownStates) -> None:
+    Or that of their place from the nearest known place in terms of ``tolerance`` (in the path's unit), whichever is
+    more. ``path`` are the places' columns; without any, places are not compared by themselves.
+    """
+
+    def __init__(self, known: KnownStates, path: Sequence[int] = (), tolerance: float = math.inf) -> None:
+        centers = np.array(known.centers)
+        self._path, self._tolerance, self._places = list(path), tolerance, centers[:, list(path)]
         self._scale = np.array(known.scale) * known.usual
-        self._centers = np.array(known.centers) / self._scale
+        self._centers = centers / self._scale
 
     def __call__(self, observation: np.ndarray) -> float:
         """Of ``observation [O]``, in physical units."""
-        gap = self._centers - observation / self._scale
-        return math.sqrt(float(np.einsum("ko,ko->k", gap, gap).min()))
+        strange = _nearest(self._centers, observation / self._scale)
+        return max(strange, _nearest(self._places, observation[self._path]) / self._tolerance)
+
+
+def _nearest(known: np.ndarray, point: np.ndarray) -> float:
+    """From ``point [D]`` to the nearest of ``known [K, D]``."""
+    gap = known - point
+    return math.sqrt(float(np.einsum("kd,kd->k", gap, gap).min()))
 
 
 class Watch:
-    """Remembers for how long states have been strange. Without ``known`` states it sees nothing."""
+    """Remembers for how long states have been strange. Without ``known`` states it sees nothing.
 
-    def __init__(self, known: KnownStates | None, config: ControllerConfig) -> None:
-        self._nearest = None if known is None or config.unknown_warn == 0.0 else Nearest(known)
+    ``path`` and ``tolerance`` as for :class:`Nearest`.
+    """
+
+    def __init__(self, known: KnownStates | None, config: ControllerConfig, path: Sequence[int] = (),
+                 tolerance: float = math.inf) -> None:
+        self._nearest = None
+        if known is not None and config.unknown_warn != 0.0:
+            self._nearest = Nearest(known, path, tolerance)
         self._warn, self._after = config.unknown_warn, config.unknown_hold_after
         self._hold = config.unknown_hold or math.inf
         self._since: float | None = None
