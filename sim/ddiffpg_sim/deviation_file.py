@@ -1,7 +1,7 @@
 """Files that say how one robot differs from its model: what ``identify`` writes and others read.
 
-Sections ``dynamics``, ``signals`` and ``simulator``, each with the fields of its dataclass; what is not there is as in
-the model::
+Sections ``dynamics``, ``signals``, ``simulator`` and ``start``, each with the fields of its dataclass; what is not
+there is as in the model::
 
     dynamics: {mass: 1.3, strength: 0.8}      # factors; dry_friction in N or N m
     signals: {action_delay: 0.06}             # s

@@ -18,6 +18,7 @@ from .channel import Channel
 from .dynamics import NOMINAL, PARAMETERS, Dynamics, Robot
 from .motors import Motors
 from .signals import Deviation
+from .start import Scatter
 from .task import PlanarTask, Task
 
 Deviate = Callable[[np.random.Generator, int], Sequence[Deviation]]
@@ -50,7 +51,7 @@ class Fleet:
     """
 
     def __init__(self, task: Task, qpos: np.ndarray, qvel: np.ndarray, inputs: int) -> None:
-        self._task, self._qvel = task, qvel
+        self._task, self._qpos, self._qvel = task, qpos, qvel
         self._build = [Build(NOMINAL, 0.0)] * len(qpos)
         self._pushable = isinstance(task, PlanarTask)
         self.channel, self._motors = Channel(task, qpos, qvel, inputs), Motors(task, qpos, inputs)
@@ -58,16 +59,23 @@ class Fleet:
     def use(self, model: mujoco.MjModel) -> None:
         """From now on the robots differ from this ``model``."""
         self._robot, self._nominal, self._timestep = Robot(model), model, model.opt.timestep
+        self._scatter = Scatter(self._task, model)
         self._spare: list[mujoco.MjModel] = []
         self._known: dict[Build, Model] = {}
         self._of = [self._take(build) for build in self._build]
         self.models, self._options = [m.model for m in self._of], [m.model.opt for m in self._of]
 
     def begin(self, rows: np.ndarray, deviations: Sequence[Deviation], rng: np.random.Generator) -> None:
-        """New episodes in ``rows [n]`` (indices), one for each of ``deviations``. ValueError where one cannot be."""
+        """New episodes in ``rows [n]`` (indices), which start as the task has it, one for each of ``deviations``.
+
+        ValueError where one cannot be.
+        """
         pushed = max(d.signals.push for d in deviations)
         if pushed and not self._pushable:
             raise ValueError(f"push is {pushed}: task '{self._task.spec.name}' has no base to push")
+        qpos, qvel = self._qpos[rows], self._qvel[rows]
+        self._scatter.move(qpos, qvel, [d.start for d in deviations], rng)
+        self._qpos[rows], self._qvel[rows] = qpos, qvel
         for row, deviation in zip(rows.tolist(), deviations, strict=True):
             self._give(row, Build(deviation.dynamics, deviation.signals.rate_jitter))
         self.channel.begin(rows, [d.signals for d in deviations], rng)

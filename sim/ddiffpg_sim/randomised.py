@@ -13,6 +13,7 @@ from .batch import BatchedEnv
 from .curriculum import Curriculum, Progress
 from .dynamics import Dynamics
 from .signals import Deviation, Signals
+from .start import Start
 from .task import Task
 from .variation import Variation, first_difference
 
@@ -64,7 +65,7 @@ class RandomisedEnv(BatchedEnv):
         return {"randomise/share": self._progress.share, "randomise/success": self._progress.success}
 
     def state_dict(self) -> dict[str, Any]:
-        robot = {"dynamics": dict(vars(self._robot.dynamics)), "signals": dict(vars(self._robot.signals))}
+        robot = {name: dict(vars(getattr(self._robot, name))) for name in ("dynamics", "signals", "start")}
         own = {"variation": self.variation.plain(), "progress": self._progress.state_dict(), "robot": robot,
                "left": self._left}  # fmt: skip
         return super().state_dict() | {"randomised": own}
@@ -78,8 +79,9 @@ class RandomisedEnv(BatchedEnv):
             field, saved, mine = difference
             raise ValueError(f"saved with {field} {saved}, this environment has {mine}")
         self._progress.load_state_dict(own["progress"])
-        robot = own["robot"]
-        self._robot, self._left = Deviation(Dynamics(**robot["dynamics"]), Signals(**robot["signals"])), own["left"]
+        robot, start = own["robot"], Start(**own["robot"].get("start", {}))  # older checkpoints have none
+        self._robot = Deviation(Dynamics(**robot["dynamics"]), Signals(**robot["signals"]), start=start)
+        self._left = own["left"]
         return super().load_state_dict(state)
 
     def _draw(self, rng: np.random.Generator, count: int) -> Sequence[Deviation]:

@@ -17,6 +17,7 @@ from . import wires
 from .dynamics import Robot
 from .obstacles import Obstacle, World
 from .signals import Deviation
+from .start import Scatter
 from .task import Task, planar
 
 # What outlives a change of the model: obstacles are not part of it.
@@ -57,6 +58,7 @@ class SimRobot:
             self._rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self._model, self._data)
         qpos, qvel = self.task.start(self._rng, 1)
+        self._scatter.move(qpos, qvel, [self._deviation.start], self._rng)
         self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
         self._behind, self._steps = 0.0, 0
         self._connect(self._rng.spawn(1)[0])
@@ -188,6 +190,7 @@ class SimRobot:
         self._model = self._world.model
         self._deviation.simulator.write(self._model)
         Robot(self._model).write(self._deviation.dynamics, self._model)
+        self._scatter = Scatter(self.task, self._model)
         self._data = mujoco.MjData(self._model)
         self._robot = self._model.body("robot").id
         names = (self._model.geom(i).name for i in range(self._model.ngeom))

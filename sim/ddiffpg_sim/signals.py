@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .dynamics import NOMINAL, Dynamics, check_numbers
 from .simulator import Simulator
+from .start import AS_TASK, Start
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,4 @@ class Deviation:
     dynamics: Dynamics = NOMINAL
     signals: Signals = field(default_factory=Signals)
     simulator: Simulator = field(default_factory=Simulator)
+    start: Start = AS_TASK

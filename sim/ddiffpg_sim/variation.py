@@ -1,8 +1,8 @@
 """What varies from episode to episode, and how much: a description in YAML, one a task.
 
-Sections ``dynamics`` and ``signals`` have a distribution and its unit for each number that varies; ``curriculum``,
-which may be missing, how its range grows with success. A number alone does not vary (it is in s, m/s or a factor, the
-first unit that there is). What is not there is as the task's model has it.
+Sections ``dynamics``, ``signals`` and ``start`` have a distribution and its unit for each number that varies;
+``curriculum``, which may be missing, how its range grows with success. A number alone does not vary (it is in s, m,
+m/s, rad or a factor, the first unit that there is). What is not there is as the task's model has it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ddiffpg_core.strict_yaml import ConfigError, parse_yaml
 
 from .curriculum import Curriculum
 from .dynamics import NOMINAL, Dynamics
+from .obstacles import World
 from .signals import Deviation, Signals
+from .start import Scatter, Start
 from .task import PlanarTask, Task
 
 _SECONDS = {"s": 1.0, "ms": 1e-3}
@@ -33,7 +35,9 @@ _UNITS: dict[str, dict[str, dict[str, float]]] = {
         "noise": {"scale": 1.0}, "bias": {"scale": 1.0}, "dropout": {"chance": 1.0}, "rate_jitter": {"period": 1.0},
         "push": {"m/s": 1.0},
     },
+    "start": {"position": {"m": 1.0}, "velocity": {"m/s": 1.0}, "joints": {"rad": 1.0, "deg": math.pi / 180.0}},
 }  # fmt: skip
+_OF = {"dynamics": Dynamics, "signals": Signals, "start": Start}
 _STANDARD = NormalDist()
 _FOLDER = Path(__file__).parent / "variations"
 
@@ -74,20 +78,23 @@ _NORMAL = ("mean", "deviation", "low", "high")
 
 @dataclass(frozen=True)
 class Variation:
-    """What varies: ``dynamics`` and ``signals`` by name; ``curriculum`` None where all of it varies at once."""
+    """What varies: ``dynamics``, ``signals`` and ``start`` by name; ``curriculum`` None where all of it varies at once.
+    """
 
     dynamics: Mapping[str, Distribution]
     signals: Mapping[str, Distribution]
+    start: Mapping[str, Distribution]
     curriculum: Curriculum | None = None
 
     def draw(self, rng: np.random.Generator, share: float = 1.0) -> Deviation:
         """A robot, ``share`` (0 to 1) of the way from the model to one out of the full range."""
-        chances = iter(rng.random(len(self.dynamics) + len(self.signals)).tolist())
+        chances = iter(rng.random(len(self.dynamics) + len(self.signals) + len(self.start)).tolist())
         return Deviation(
             Dynamics(**{name: nominal + share * (value(next(chances)) - nominal)
                         for name, nominal, value in self._dynamics}),
             Signals(**{name: value(next(chances)) * (1.0 if name == "push_every" else share)
                        for name, value in self._signals}),
+            start=Start(**{name: share * value(next(chances)) for name, value in self._start}),
         )  # fmt: skip
 
     @cached_property
@@ -98,14 +105,23 @@ class Variation:
     def _signals(self) -> list[tuple[str, Any]]:
         return [(name, _in_si("signals", name, d)) for name, d in self.signals.items()]
 
+    @cached_property
+    def _start(self) -> list[tuple[str, Any]]:
+        return [(name, _in_si("start", name, d)) for name, d in self.start.items()]
+
     def check(self, task: Task, where: str) -> None:
         """ConfigError naming ``where`` where ``task`` has not what varies."""
+        for name in self.start:
+            try:
+                Scatter(task, World(task).model).check(name)
+            except ValueError as error:
+                raise ConfigError(f"{where}: start.{error}") from error
         if "push" in self.signals and not isinstance(task, PlanarTask):
             raise ConfigError(f"{where}: signals.push: task '{task.spec.name}' has no base to push")
 
     def plain(self) -> dict[str, Any]:
         """As the description has it; ``Variation.from_plain`` takes it back."""
-        sections = {"dynamics": self.dynamics, "signals": self.signals}
+        sections = {"dynamics": self.dynamics, "signals": self.signals, "start": self.start}
         plain = {s: {name: d.plain() for name, d in ranges.items()} for s, ranges in sections.items() if ranges}
         return plain | ({} if self.curriculum is None else {"curriculum": asdict(self.curriculum)})
 
@@ -177,7 +193,7 @@ def _distribution(section: str, name: str, raw: Any, where: str) -> Distribution
     made = _numbers(kinds[0], raw[kinds[0]], raw["unit"], f"{where}.{kinds[0]}")
     for end in (made.low, made.high):  # what a robot cannot have is refused by the robot
         try:
-            (Dynamics if section == "dynamics" else Signals)(**{name: units[made.unit] * end})
+            _OF[section](**{name: units[made.unit] * end})
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
     return made

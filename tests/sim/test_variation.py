@@ -56,6 +56,8 @@ def test_each_task_has_a_description_that_fits_it(name):
     ("dynamics: {mass: heavy}", "dynamics.mass is 'heavy': expected keys and values"),
     ("dynamics: {mass: 0.0}", "dynamics.mass: mass is 0.0: expected"),
     ("signals: {push: {uniform: [0, 1], unit: m/s}}", "expected both, how hard and how often"),
+    ("start: {position: {uniform: [0, 1], unit: km}}", "start.position.unit is 'km': expected m"),
+    ("start: {joints: {uniform: [-1, 1], unit: deg}}", "start.joints: joints is -0.017.*: expected"),
     ("curriculum: {step: 2}", "curriculum.step is 2: expected a number from 0 to 1"),
     ("curriculum: {episodes: 0}", "curriculum.episodes is 0: expected a whole number"),
     ("curriculum: {speed: 1}", "unknown key 'curriculum.speed'"),
@@ -78,6 +80,16 @@ def test_an_arm_has_no_base_to_push():
     pushes = "signals: {push: {uniform: [0, 1], unit: m/s}, push_every: {uniform: [5, 5], unit: s}}"
     with pytest.raises(ConfigError, match=r"mine.yaml: signals.push: task 'panda-peg' has no base"):
         described(pushes).check(tasks.make("panda-peg"), "mine.yaml")
+
+
+@pytest.mark.parametrize(("task", "start", "words"), [
+    ("panda-peg", "position: 0.1", "start.position: task 'panda-peg' has no base to move"),
+    ("panda-reach", "velocity: 0.1", "start.velocity: task 'panda-reach' has no base to move"),
+    ("pointmaze-v1", "joints: 0.1", "start.joints: task 'pointmaze-v1' has a robot without joints"),
+])  # fmt: skip
+def test_what_is_to_start_elsewhere_must_be_there(task, start, words):
+    with pytest.raises(ConfigError, match=f"mine.yaml: {words}"):
+        described(f"start: {{{start}}}").check(tasks.make(task), "mine.yaml")
 
 
 def test_the_first_difference_is_named():

@@ -65,8 +65,9 @@ def margins_text(contract: Any) -> str:
 
 def _randomised(randomisation: dict[str, Any]) -> str:
     """What varied in training, each with its range and unit."""
-    ranges = {name: value for part in ("dynamics", "signals") for name, value in randomisation.get(part, {}).items()}
-    shown = [f"{name} {_range(value)}" for name, value in ranges.items()]
+    parts = {"": ("dynamics", "signals"), "start ": ("start",)}
+    shown = [f"{prefix}{name} {_range(value)}" for prefix, sections in parts.items()
+             for section in sections for name, value in randomisation.get(section, {}).items()]  # fmt: skip
     return f"{', '.join(shown)} (seed {randomisation.get('seed')})" if shown else "nothing"
 
 
