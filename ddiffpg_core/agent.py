@@ -114,9 +114,6 @@ class DDiffPG(Learner):
             found = FINDER in self.guide.worth or bool(self.sampler.to_find().any())
             self.behaviour.explore(env, self.special[0], self.special[1] if found else None, self.rng)
 
-    def _common(self, points: np.ndarray) -> np.ndarray:
-        return self.guide.is_common(points)
-
     def _describe(self, slot: int) -> None:
         """The way of a finished trajectory and the mode that it belongs to."""
         replay, modes = self.replay, self.config.modes

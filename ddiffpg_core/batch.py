@@ -88,7 +88,7 @@ class Sampler:
         modes = [self._mode_slots(i, b, rng) for i in mode_ids]
         to_find = self.to_find()
         slots = np.stack([self._explore_slots(b, rng), self._find_slots(to_find, b, rng), *modes])
-        rows, *marks = self._that_led_on(self.replay.rows(slots, rng, EXPLORE), mode_ids, rng)
+        rows, *marks = self._that_led_on(self.replay.rows(slots, rng, EXPLORE), mode_ids, self._found(to_find, b), rng)
         slots = rows.slot.cpu().numpy()
         own = np.ones(slots.shape, bool)
         own[self._strays:, self._home(b):] = False
@@ -148,9 +148,13 @@ class Sampler:
         success = np.flatnonzero(to_find)
         if len(success):
             rare = 1.0 / self.replay.same_end(success) if self.shares.known_at else None
-            count = min(self._home(b), 8 * len(success)) if self.finder_afresh else b // 2
+            count = self._found(to_find, b)
             slots[:count] = self._successes(success, count, rng, rare)
         return slots
+
+    def _found(self, to_find: np.ndarray, b: int) -> int:
+        """How many of the finder's ``b`` rows are of successes ``to_find [S]``."""
+        return min(self._home(b), 8 * int(to_find.sum())) if self.finder_afresh else b // 2 * bool(to_find.any())
 
     def to_find(self) -> np.ndarray:
         """Which trajectories ``[S]`` the finder is paid for."""
@@ -201,10 +205,10 @@ class Sampler:
         device = rows.slot.device
         return torch.as_tensor(paid, device=device), torch.as_tensor(cut, device=device)
 
-    def _that_led_on(self, rows: Rows, mode_ids: np.ndarray,
+    def _that_led_on(self, rows: Rows, mode_ids: np.ndarray, found: int,
                      rng: np.random.Generator) -> tuple[Rows, np.ndarray, np.ndarray]:
         """``rows [G, B]`` with those off the ways exchanged for such as led on (:class:`GuideConfig`), which did, and
-        from which the actor learns."""
+        from which the actor learns. The finder's own are those that it has ``found``."""
         chosen, b, config = np.zeros(rows.slot.shape, bool), rows.slot.shape[1], self.guide.config
         taught = ~chosen
         anything = self._anything() if config.ahead and self.guide.worth else np.zeros(0, int)
@@ -215,7 +219,7 @@ class Sampler:
         first, second = self._home(b), self._others_from(b)
         for g, who in enumerate((EXPLORER, FINDER, *mode_ids.tolist())):
             if who in self.guide.worth:
-                begin, end = ((self._led(b).start, b), (first, b), (first, second))[min(g, FIRST_MODE)]
+                begin, end = ((self._led(b).start, b), (min(found, first), b), (first, second))[min(g, FIRST_MODE)]
                 middle = end if who == EXPLORER else begin + round((end - begin) * config.led)
                 best, led = led_on.choose(pool, self.guide, who, middle - begin, rng)
                 slots[g, begin:middle], time[g, begin:middle] = pool.slots[best], pool.time[best]

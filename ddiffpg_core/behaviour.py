@@ -67,14 +67,11 @@ class Behaviour:
     def _second_now(self) -> np.ndarray:
         return self.age >= self.switch_at
 
-    def notice(self, points: np.ndarray, near: float, common: np.ndarray) -> None:
+    def notice(self, points: np.ndarray, near: float) -> None:
         """How long each robot has stood, now at ``points [N, D]``: within ``near`` (m) of where it was.
 
-        An explorer that has stood too long heads for a goal, and is given as long again. The others wait with that
-        while they are where many have come to a goal from, ``common [N]``: there is no way to find.
+        An explorer that has stood too long heads for a goal, and is given as long again.
         """
-        waits = self.explorer & common & (self.switch_at == self.age)
-        self.switch_at = np.where(waits, self.age + 1, self.switch_at)
         if self.here is None:
             self.here = np.full_like(points, np.nan)  # nobody has stood yet
         stands = np.linalg.norm(points - self.here, axis=1) < near

@@ -69,7 +69,7 @@ class Guide:
         if not len(success):
             return
         ways = replay.way[success][:, :, : len(replay.columns)]
-        self.common = ground.passed(ways, 0.5 * self.tolerance) >= (known_at or np.inf)
+        self.common = ground.passed(ways, self.tolerance) >= (known_at or np.inf)
         self.judge(success, replay)
         dear = np.where(self.common[ground.step].all(1), self.config.known_cost, 1.0)
         self.worth[FINDER] = self._worth(replay, success, dear)

@@ -102,15 +102,10 @@ class Learner(ABC):
             self.behaviour.disturb(np.zeros((len(obs), self.spec.action_dim)), self.rng)
             return self.rng.uniform(-1, 1, (len(obs), self.spec.action_dim)).astype(np.float32)
         if self.config.explore.shake_after or self.config.explore.give_up_after:
-            points = obs[:, self.spec.path_columns]
-            self.behaviour.notice(points, 0.25 * self.spec.path_tolerance, self._common(points))
+            self.behaviour.notice(obs[:, self.spec.path_columns], 0.25 * self.spec.path_tolerance)
         embedding = torch.as_tensor(self.behaviour.embedding(), device=self.device)
         x = self.features(torch.as_tensor(obs, device=self.device))
         return self.behaviour.disturb(self._propose(x, embedding).cpu().numpy(), self.rng)
-
-    def _common(self, points: np.ndarray) -> np.ndarray:
-        """Which of ``points [N, D]`` many have come to a goal from ``[N]``."""
-        return np.zeros(len(points), bool)
 
     def _propose(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """What is done at ``x [N, F]``, asked for ``embedding [N, E]``, before it is disturbed: ``[N, A]`` in ±1."""

@@ -131,12 +131,12 @@ def test_who_stands_is_shaken_until_it_moves():
     where, noise = np.zeros((N, 2)), []
     for _ in range(12):
         where[0] += 0.3  # one goes on, the others stand
-        b.notice(where, 0.25, np.zeros(N, bool))
+        b.notice(where, 0.25)
         noise.append(b.disturb(np.zeros((N, 2)), rng))
     shaken = np.abs(np.array(noise)).max(-1) > 0
     assert not shaken[:, 0].any() and not shaken[:3].any() and shaken[3:, 1:].all()
     where[1] += 0.3
-    b.notice(where, 0.25, np.zeros(N, bool))
+    b.notice(where, 0.25)
     now = np.abs(b.disturb(np.zeros((N, 2)), rng)).max(-1) > 0
     assert not now[:2].any() and now[2:].all()
 
@@ -148,40 +148,9 @@ def test_an_explorer_that_has_stood_too_long_heads_for_a_goal_and_has_as_long_ag
     where = np.zeros((N, 2))
     for step in range(7):
         where[1] += 0.3  # the second goes on
-        b.notice(where, 0.25, np.zeros(N, bool))
+        b.notice(where, 0.25)
         asked = b.embedding()[:, 0]
         assert b.given_up.tolist() == [step >= 3, False, *[step >= 6] * (N - 2)]
         b.disturb(np.zeros((N, 2)), rng)
     assert asked[:2].tolist() == [1, 1] and (asked[2:] == 2).all()
     assert b.explores[:2].all() and not b.explores[2:].any()
-
-
-def test_an_explorer_heads_for_a_goal_only_where_few_have_come_to_one_from():
-    b, rng = behaviour(ExploreConfig(finder_share=1.0))
-    for env in range(N):
-        b.explore(env, EXPLORE, FIND, rng)
-    b.exploit(3, MODES, STEPS, rng)
-    b.switch_at[:] = [2, 2, 5, 2] + [HORIZON] * (N - 4)
-    asked = []
-    for step in range(8):
-        common = np.full(N, True)
-        common[0], common[1] = step != 4, False  # the first is off the known ways for a moment, the second always
-        b.notice(np.zeros((N, 2)), 0.25, common)
-        asked.append(b.embedding()[:4, 0].copy())
-        b.disturb(np.zeros((N, 2)), rng)
-    asked = np.array(asked).T
-    assert asked[0].tolist() == [1] * 4 + [2] * 4  # once it heads for a goal it does so on known ways too
-    assert asked[1].tolist() == [1] * 2 + [2] * 6
-    assert asked[2].tolist() == [1] * 8
-    assert (asked[3] >= 3).all() or (asked[3] == 0).all()
-    assert b.switch_at[3] == 2  # who runs modes does not wait
-
-
-def test_an_explorer_that_has_stood_too_long_heads_for_a_goal_on_known_ways_too():
-    b, rng = behaviour(ExploreConfig(give_up_after=3, finder_share=0.0))
-    b.explore(0, EXPLORE, FIND, rng)
-    for _ in range(5):
-        b.notice(np.zeros((N, 2)), 0.25, np.ones(N, bool))
-        asked = b.embedding()[0, 0]
-        b.disturb(np.zeros((N, 2)), rng)
-    assert asked == 2

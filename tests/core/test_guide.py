@@ -205,8 +205,8 @@ def test_of_rows_off_the_way_those_count_that_led_on():
     batch = table.draw(7)
     home, second = batch.home, int(400 * (SHARES.own_share + SHARES.any_share))
     assert not batch.chosen[FIRST_MODE, :home].any() and not batch.chosen[FIRST_MODE, second:].any()
-    assert batch.chosen[FIRST_MODE, home:second].all() and batch.chosen[FIND, home:].all()
-    assert not (batch.chosen & batch.own).any()
+    assert batch.chosen[FIRST_MODE, home:second].all() and not (batch.chosen & batch.own)[FIRST_MODE].any()
+    assert not batch.chosen[FIND, :8].any() and batch.chosen[FIND, 8:].all()  # there is one success to find
     for group in (FIND, FIRST_MODE):
         drawn = batch.rows.slot[group][batch.chosen[group]]
         assert set(drawn.tolist()) == {success, *forth}
@@ -222,12 +222,26 @@ def test_the_rows_that_are_not_drawn_so_teach_the_critic_alone():
     table.sampler = replace(table.sampler, finder_afresh=True)
     batch = table.draw(7)
     home, second = batch.home, int(400 * (SHARES.own_share + SHARES.any_share))
-    for group, end in ((FIND, 400), (FIRST_MODE, second)):
-        drawn = home + round((end - home) * 0.25)
-        assert batch.chosen[group, home:drawn].all() and batch.taught[group, home:drawn].all()
+    for group, begin, end in ((FIND, 8, 400), (FIRST_MODE, home, second)):
+        drawn = begin + round((end - begin) * 0.25)
+        assert batch.chosen[group, begin:drawn].all() and batch.taught[group, begin:drawn].all()
         assert not batch.chosen[group, drawn:end].any() and not batch.taught[group, drawn:end].any()
-        assert back in batch.rows.slot[group, drawn:end] and back not in batch.rows.slot[group, home:drawn]
-    assert batch.taught[:, :home].all() and batch.taught[FIRST_MODE, second:].all()
+        assert back in batch.rows.slot[group, drawn:end] and back not in batch.rows.slot[group, begin:drawn]
+        assert batch.taught[group, :begin].all()
+    assert batch.taught[FIRST_MODE, second:].all()
+
+
+def test_a_finder_that_has_nothing_to_find_imitates_what_led_on_alone():
+    table, _ = guided(0.2)
+    for at in ((0.5, 1.5, 2.5), (2.5, 3.5)):
+        table.add([(x, 0.5) for x in at], -1, goal=False)
+    back = table.add([(2.5, 0.5), (1.5, 0.5), (0.5, 0.5)], -1, goal=False)
+    table.guide.config = GuideConfig(share=0.2, ahead=1, rivals=32)
+    table.guide.new[:] = False
+    table.sampler = replace(table.sampler, finder_afresh=True, shares=replace(SHARES, known_at=1))
+    assert not table.sampler.to_find().any()
+    batch = table.draw(7)
+    assert batch.chosen[FIND].all() and back not in batch.rows.slot[FIND]
 
 
 def test_a_few_updates_share_a_pool_until_something_is_new():
@@ -273,10 +287,10 @@ def test_where_nobody_got_on_there_is_nothing_to_learn():
     np.testing.assert_array_equal(pool.slots[best] == goes, led)
     table.sampler = replace(table.sampler, finder_afresh=True)
     batch = table.draw()
-    off = batch.rows.slot[FIND, batch.home:]
-    assert (batch.taught[FIND, batch.home:] == (off == goes)).all() and not batch.taught[FIND].all()
-    assert (batch.chosen[FIND, batch.home:] == (off == goes)).all()
-    assert batch.taught[FIND, :batch.home].all() and batch.taught[EXPLORE].all()
+    off = batch.rows.slot[FIND, 8:]  # after those of the one success
+    assert (batch.taught[FIND, 8:] == (off == goes)).all() and not batch.taught[FIND].all()
+    assert (batch.chosen[FIND, 8:] == (off == goes)).all()
+    assert batch.taught[FIND, :8].all() and batch.taught[EXPLORE].all()
 
 
 def test_the_explorer_is_led_to_where_few_have_been():
