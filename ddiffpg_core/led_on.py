@@ -82,7 +82,7 @@ def choose(pool: Pool, guide: Guide, who: int, number: int,
            rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """``number`` of the rows, each the best for ``who`` of a random one and so many rivals drawn from its like.
 
-    Their indices, and whether they led on.
+    Their indices, and whether they led on: by half as much as the best of their like.
     """
     progress = pool.progress(guide, who)
     assert guide.map is not None
@@ -90,4 +90,6 @@ def choose(pool: Pool, guide: Guide, who: int, number: int,
     nth = rng.random((guide.config.rivals, number)) * pool.count[anyone]
     rivals = np.concatenate([anyone[None], pool.first[anyone] + nth.astype(np.int64)])
     best = np.take_along_axis(rivals, progress[rivals].argmax(0)[None], 0)[0]
-    return best, progress[best] > LEAST * guide.map.edge
+    likes = np.flatnonzero(pool.first == np.arange(len(pool.first)))
+    most = np.maximum.reduceat(progress, likes)[np.searchsorted(likes, pool.first[best])]
+    return best, progress[best] > np.maximum(LEAST * guide.map.edge, 0.5 * most)
