@@ -273,6 +273,24 @@ def test_who_stands_competes_with_those_who_stand_there():
     assert (runs, 1) in set(zip(pool.slots[best].tolist(), pool.time[best].tolist()))
 
 
+def test_who_got_on_by_less_than_half_as_much_as_the_best_of_its_like_is_not_imitated():
+    # From 0.5 m, in three steps: one comes to the goal at 5.5 m, one gets on by 1.1 m and one by 3 m. Each is drawn as
+    # it comes (no rivals but itself), and of the first place's rows those of the second teach the critic alone.
+    table = Table(6)
+    quick = table.add([(x, 0.5) for x in (0.5, 2.0, 3.7, 5.5)], -1)
+    slow = table.add([(x, 0.5) for x in (0.5, 0.8, 1.2, 1.6)], -1, goal=False)
+    half = table.add([(x, 0.5) for x in (0.5, 1.5, 2.5, 3.5)], -1, goal=False)
+    table.guide.__init__(GuideConfig(share=0.2, ahead=3, rivals=1), 0.5, TOLERANCE, 40)
+    table.guide.learn(walked([(x + 0.5, 0.5) for x in range(6)]).map(), table.replay, [], 0)
+    rng = np.random.default_rng(0)
+    pool = led_on.draw(table.replay, table.guide, np.array([quick, slow, half]), rng)
+    best, led = led_on.choose(pool, table.guide, FINDER, 600, rng)
+    first = pool.time[best] == 0
+    for slot, imitated in ((quick, True), (slow, False), (half, True)):
+        own = first & (pool.slots[best] == slot)
+        assert own.any() and (led[own] == imitated).all()
+
+
 def test_where_nobody_got_on_there_is_nothing_to_learn():
     # One robot goes from 1.5 m to the goal, one stands at 0.5 m where nobody got away: that teaches the critic alone.
     table = Table()
