@@ -56,6 +56,7 @@ class Guide:
         self.config, self.gamma, self.tolerance, self.exploring = config, gamma, tolerance, exploring
         self.map: Map | None = None
         self.worth: dict[int, Worth] = {}
+        self.farthest: dict[int, np.ndarray] = {}  # how far rows led on this map, by their kind (led_on.py)
         self.common = np.zeros(0, bool)  # places by which many came to goals
         self.new = np.ones(slots, bool)
 
@@ -64,7 +65,7 @@ class Guide:
         success = np.flatnonzero(replay.live & replay.success)
         if not len(success) and not self.config.explorers:
             return
-        self.map = ground
+        self.map, self.farthest = ground, {}
         self.worth = {EXPLORER: self._to_rare_places(replay)} if self.config.explorers else {}
         if not len(success):
             return
@@ -119,9 +120,9 @@ class Guide:
         return known.pays * self.gamma ** (self.map.left(points, known.to_go, known.factor) / known.speed)
 
     def progress(self, who: int, now: np.ndarray, then: np.ndarray) -> np.ndarray | None:
-        """Metres that ``who`` has got on from ``now [..., D]`` to ``then [..., D]``, some steps later.
+        """Metres that ``who`` has got on from ``now [..., D]`` to ``then [..., D]``, some steps later, as they cost.
 
-        Minus infinity off the map, and where nobody can have gone so far: that was a shortcut.
+        Minus infinity off the map, and where nobody can have gone so far, dear or not: that was a shortcut.
         """
         known = self.worth.get(who)
         if known is None or self.map is None:
@@ -129,16 +130,24 @@ class Guide:
         before, after = (self.map.left(points, known.to_go, known.factor) for points in (now, then))
         there = np.isfinite(before) & np.isfinite(after)
         metres = np.subtract(before, after, out=np.full(before.shape, -np.inf), where=there)
-        return np.where(metres > 2.0 * self.config.ahead * known.speed, -np.inf, metres)
+        dearest = known.factor[np.isfinite(known.factor)].max(initial=1.0)
+        return np.where(metres > 2.0 * self.config.ahead * known.speed * dearest, -np.inf, metres)
+
+    def note(self, who: int, kind: np.ndarray, metres: np.ndarray) -> None:
+        """That rows of ``kind [P]`` (of two for each place) led ``who`` on by so many ``metres [P]``."""
+        assert self.map is not None
+        known = self.farthest.setdefault(who, np.full(2 * len(self.map.center), -np.inf))
+        np.maximum.at(known, kind, metres)
 
     def state_dict(self) -> dict[str, Any]:
         ground = None if self.map is None else vars(self.map)
         worth = {who: vars(worth) for who, worth in self.worth.items()}
-        return {"map": ground, "worth": worth, "common": self.common, "new": self.new}
+        return {"map": ground, "worth": worth, "farthest": self.farthest, "common": self.common, "new": self.new}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.map = None if state["map"] is None else Map(**state["map"])
         self.worth = {k: Worth(**w) for k, w in state["worth"].items()}
+        self.farthest = dict(state.get("farthest", {}))  # older checkpoints have none
         self.common, self.new = state["common"], state["new"].copy()
 
 

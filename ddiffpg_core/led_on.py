@@ -18,29 +18,38 @@ from ddiffpg_core.replay import Replay
 POOL = 4096  # rows that compete with each other in one batch
 LEAST = 0.5  # places by which a row must have got on: where nobody did, standing is the best that was done
 SHARED = 8  # updates that may share a pool: to draw one, and to see how far its rows led, takes a third of an update
+_SOON = 4  # of the time after which it counts how far a row has led, the part after which it must not have gone away
 _LATELY = 10  # steps: who moved less than a quarter of a place in so many is standing
 
 
 @dataclass(frozen=True)
 class Pool:
-    """P rows, in the order of their circumstances: ``slots``, ``time [P]``, where they were and where they came to
-    ``here, there [P, D]`` (metres); each has its like from ``first [P]`` on, ``count [P]`` of them. How far they got on
-    is kept for the next who asks."""
+    """P rows, in the order of their circumstances ``kind [P]``: ``slots``, ``time [P]``, where they were, soon
+    after and at last ``here, soon, there [P, D]`` (metres); each has its like from ``first [P]`` on, ``count [P]`` of
+    them. How far they got on is kept for the next who asks."""
 
     slots: np.ndarray
     time: np.ndarray
     here: np.ndarray
+    soon: np.ndarray
     there: np.ndarray
+    kind: np.ndarray
     first: np.ndarray
     count: np.ndarray
     _progress: dict[int, np.ndarray] = field(default_factory=dict)
 
     def progress(self, guide: Guide, who: int) -> np.ndarray:
-        """Metres ``[P]`` that each row got on for ``who``, of whom the ``guide`` knows (:meth:`Guide.progress`)."""
+        """Metres ``[P]`` that each row got on for ``who``, of whom the ``guide`` knows (:meth:`Guide.progress`).
+
+        Minus infinity where it had farther to go soon after: who runs far enough along a way that is dear comes near to
+        its end, and yet should not have set out on it.
+        """
         if who not in self._progress:
-            metres = guide.progress(who, self.here, self.there)
-            assert metres is not None
+            metres, first = (guide.progress(who, self.here, at) for at in (self.there, self.soon))
+            assert metres is not None and first is not None
+            metres = np.where(first < 0.0, -np.inf, metres)
             self._progress[who] = metres
+            guide.note(who, self.kind, metres)
         return self._progress[who]
 
 
@@ -69,20 +78,23 @@ def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generat
     slots = rng.choice(slots, POOL)
     length = replay.length[slots]
     time = (rng.random(POOL) * length).astype(np.int64)
-    at = np.stack([np.maximum(time - _LATELY, 0), time, np.minimum(time + guide.config.ahead, length)])
-    before, here, there = replay.obs[slots, at][..., replay.columns].cpu().numpy()
+    ahead = guide.config.ahead
+    later = (np.minimum(time + steps, length) for steps in (-(-ahead // _SOON), ahead))
+    at = np.stack([np.maximum(time - _LATELY, 0), time, *later])
+    before, here, soon, there = replay.obs[slots, at][..., replay.columns].cpu().numpy()
     stands = np.linalg.norm(here - before, axis=-1) < 0.25 * guide.map.edge
     kind = 2 * guide.map.places(here) + stands
     order = np.argsort(kind, kind="stable")
     _, first, which, count = np.unique(kind[order], return_index=True, return_inverse=True, return_counts=True)
-    return Pool(slots[order], time[order], here[order], there[order], first[which], count[which])
+    in_order = (part[order] for part in (slots, time, here, soon, there, kind))
+    return Pool(*in_order, first[which], count[which])
 
 
 def choose(pool: Pool, guide: Guide, who: int, number: int,
            rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """``number`` of the rows, each the best for ``who`` of a random one and so many rivals drawn from its like.
 
-    Their indices, and whether they led on: by half as much as the best of their like.
+    Their indices, and whether they led on: by half as much as the best of their like that was seen on this map.
     """
     progress = pool.progress(guide, who)
     assert guide.map is not None
@@ -90,6 +102,5 @@ def choose(pool: Pool, guide: Guide, who: int, number: int,
     nth = rng.random((guide.config.rivals, number)) * pool.count[anyone]
     rivals = np.concatenate([anyone[None], pool.first[anyone] + nth.astype(np.int64)])
     best = np.take_along_axis(rivals, progress[rivals].argmax(0)[None], 0)[0]
-    likes = np.flatnonzero(pool.first == np.arange(len(pool.first)))
-    most = np.maximum.reduceat(progress, likes)[np.searchsorted(likes, pool.first[best])]
+    most = guide.farthest[who][pool.kind[best]]
     return best, progress[best] > np.maximum(LEAST * guide.map.edge, 0.5 * most)

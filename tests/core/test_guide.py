@@ -291,6 +291,42 @@ def test_who_got_on_by_less_than_half_as_much_as_the_best_of_its_like_is_not_imi
         assert own.any() and (led[own] == imitated).all()
 
 
+def test_the_best_of_a_place_is_remembered_until_the_map_is_another():
+    table, success = guided(0.2)
+    guide = table.guide
+    guide.config = GuideConfig(share=0.2, ahead=1)
+    pool = led_on.draw(table.replay, guide, np.array([success]), np.random.default_rng(0))
+    metres = pool.progress(guide, FINDER)
+    best = guide.farthest[FINDER][pool.kind]
+    assert (best >= metres).all() and best.max() == metres.max()
+    guide.note(FINDER, pool.kind, metres + 5.0)
+    assert (guide.farthest[FINDER][pool.kind] == best + 5.0).all()
+    kept = Guide(guide.config, 0.5, TOLERANCE, 40)
+    kept.load_state_dict(guide.state_dict())
+    np.testing.assert_array_equal(kept.farthest[FINDER], guide.farthest[FINDER])
+    guide.learn(RING.map(), table.replay, [], 0)
+    assert not guide.farthest
+
+
+def test_who_went_away_at_first_has_not_led_on():
+    # The finder's known way along y = 0.5 is dear, the one over y = 2.5 cheap: who runs along the first comes near to
+    # the goal all the same, but a step later it had farther to go than at the start.
+    table = Table(8)
+    runs = table.add([(x, 0.5) for x in (0.5, 1.5, 2.5, 3.4)], 7)
+    over = table.add([(0.5, 0.5), (0.5, 1.5), (0.5, 2.5), (1.5, 2.5)], -1, goal=False)
+    for slot in (runs, over):
+        table.replay.way[slot] = resample(table.replay.path(slot), 5)
+    table.guide.__init__(GuideConfig(share=0.2, ahead=3, rivals=1, known_cost=20.0), 0.5, 0.0, 40)
+    table.guide.learn(RING.map(), table.replay, [], 1)
+    assert table.guide.common.any()
+    pool = led_on.draw(table.replay, table.guide, np.array([runs, over]), np.random.default_rng(0))
+    metres, first = pool.progress(table.guide, FINDER), pool.time == 0
+    direct = table.guide.progress(FINDER, pool.here, pool.there)
+    assert (direct[first & (pool.slots == runs)] > 0.0).all()
+    assert (metres[first & (pool.slots == runs)] == -np.inf).all()
+    assert (metres[first & (pool.slots == over)] > 0.0).all()
+
+
 def test_where_nobody_got_on_there_is_nothing_to_learn():
     # One robot goes from 1.5 m to the goal, one stands at 0.5 m where nobody got away: that teaches the critic alone.
     table = Table()
