@@ -86,8 +86,8 @@ def draw(replay: Replay, guide: Guide, slots: np.ndarray, rng: np.random.Generat
     kind = 2 * guide.map.places(here) + stands
     order = np.argsort(kind, kind="stable")
     _, first, which, count = np.unique(kind[order], return_index=True, return_inverse=True, return_counts=True)
-    in_order = (part[order] for part in (slots, time, here, soon, there, kind))
-    return Pool(*in_order, first[which], count[which])
+    return Pool(slots[order], time[order], here[order], soon[order], there[order], kind[order], first[which],
+                count[which])
 
 
 def choose(pool: Pool, guide: Guide, who: int, number: int,
