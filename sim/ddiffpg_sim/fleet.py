@@ -59,7 +59,7 @@ class Fleet:
     def use(self, model: mujoco.MjModel) -> None:
         """From now on the robots differ from this ``model``."""
         self._robot, self._nominal, self._timestep = Robot(model), model, model.opt.timestep
-        self._scatter = Scatter(self._task, model)
+        self._scatter = Scatter(self._task, model, self._robot)
         self._spare: list[mujoco.MjModel] = []
         self._known: dict[Build, Model] = {}
         self._of = [self._take(build) for build in self._build]
@@ -73,9 +73,7 @@ class Fleet:
         pushed = max(d.signals.push for d in deviations)
         if pushed and not self._pushable:
             raise ValueError(f"push is {pushed}: task '{self._task.spec.name}' has no base to push")
-        qpos, qvel = self._qpos[rows], self._qvel[rows]
-        self._scatter.move(qpos, qvel, [d.start for d in deviations], rng)
-        self._qpos[rows], self._qvel[rows] = qpos, qvel
+        self._scatter.move(self._qpos, self._qvel, rows, [d.start for d in deviations], rng)
         for row, deviation in zip(rows.tolist(), deviations, strict=True):
             self._give(row, Build(deviation.dynamics, deviation.signals.rate_jitter))
         self.channel.begin(rows, [d.signals for d in deviations], rng)

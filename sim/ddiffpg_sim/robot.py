@@ -58,7 +58,7 @@ class SimRobot:
             self._rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self._model, self._data)
         qpos, qvel = self.task.start(self._rng, 1)
-        self._scatter.move(qpos, qvel, [self._deviation.start], self._rng)
+        self._scatter.move(qpos, qvel, np.arange(1), [self._deviation.start], self._rng)
         self._data.qpos[:], self._data.qvel[:] = qpos[0], qvel[0]
         self._behind, self._steps = 0.0, 0
         self._connect(self._rng.spawn(1)[0])
@@ -189,8 +189,9 @@ class SimRobot:
     def _use_model(self) -> None:
         self._model = self._world.model
         self._deviation.simulator.write(self._model)
-        Robot(self._model).write(self._deviation.dynamics, self._model)
-        self._scatter = Scatter(self.task, self._model)
+        robot = Robot(self._model)
+        robot.write(self._deviation.dynamics, self._model)
+        self._scatter = Scatter(self.task, self._model, robot)
         self._data = mujoco.MjData(self._model)
         self._robot = self._model.body("robot").id
         names = (self._model.geom(i).name for i in range(self._model.ngeom))

@@ -33,19 +33,20 @@ AS_TASK = Start()
 
 
 class Scatter:
-    """Starts of the robot of ``task``, whose model is ``model``, moved away from where they are."""
+    """Starts of the ``robot`` of ``task``, which is part of ``model``, moved away from where they are."""
 
-    def __init__(self, task: Task, model: mujoco.MjModel) -> None:
+    def __init__(self, task: Task, model: mujoco.MjModel, robot: Robot) -> None:
         self._task, self._base = task, isinstance(task, PlanarTask)
-        joints = np.unique(model.dof_jntid[Robot(model).joint_dofs])
+        joints = np.unique(model.dof_jntid[robot.joint_dofs])
         columns = model.jnt_qposadr[joints]
         own = (columns > 1) | (not self._base)  # x and y of a base are no joints of its own
         self._joints, limited = columns[own], model.jnt_limited[joints[own]] > 0
         ends = np.where(limited[:, None], model.jnt_range[joints[own]], [-np.inf, np.inf])
         self._low, self._high = ends.T
 
-    def move(self, qpos: np.ndarray, qvel: np.ndarray, starts: Sequence[Start], rng: np.random.Generator) -> None:
-        """``qpos [n, nq]`` and ``qvel [n, nv]``, one row for each of ``starts``, in place.
+    def move(self, qpos: np.ndarray, qvel: np.ndarray, rows: np.ndarray, starts: Sequence[Start],
+             rng: np.random.Generator) -> None:
+        """In place the ``rows [n]`` (indices) of ``qpos [N, nq]`` and ``qvel [N, nv]``, one for each of ``starts``.
 
         Nothing is drawn where none is moved. ValueError where the robot has not what is to be moved.
         """
@@ -57,10 +58,11 @@ class Scatter:
                 self.check(name)
         draw = rng.uniform(-1.0, 1.0, (len(starts), 4 + len(self._joints)))
         if self._base:
-            qpos[:, :2] += position * draw[:, :2]
-            qvel[:, :2] += velocity * draw[:, 2:4]
-        moved = np.clip(qpos[:, self._joints] + joints * draw[:, 4:], self._low, self._high)
-        qpos[:, self._joints] = np.where(joints > 0.0, moved, qpos[:, self._joints])
+            qpos[rows, :2] += position * draw[:, :2]
+            qvel[rows, :2] += velocity * draw[:, 2:4]
+        at = np.ix_(rows, self._joints)
+        moved = np.clip(qpos[at] + joints * draw[:, 4:], self._low, self._high)
+        qpos[at] = np.where(joints > 0.0, moved, qpos[at])
 
     def check(self, name: str) -> None:
         """ValueError where the robot has no such thing as the field ``name`` of :class:`Start` moves."""

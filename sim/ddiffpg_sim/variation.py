@@ -20,7 +20,7 @@ import numpy as np
 from ddiffpg_core.strict_yaml import ConfigError, parse_yaml
 
 from .curriculum import Curriculum
-from .dynamics import NOMINAL, Dynamics
+from .dynamics import NOMINAL, Dynamics, Robot
 from .obstacles import World
 from .signals import Deviation, Signals
 from .start import Scatter, Start
@@ -111,9 +111,12 @@ class Variation:
 
     def check(self, task: Task, where: str) -> None:
         """ConfigError naming ``where`` where ``task`` has not what varies."""
-        for name in self.start:
+        if self.start:
+            model = World(task).model
+            starts = Scatter(task, model, Robot(model))
             try:
-                Scatter(task, World(task).model).check(name)
+                for name in self.start:
+                    starts.check(name)
             except ValueError as error:
                 raise ConfigError(f"{where}: start.{error}") from error
         if "push" in self.signals and not isinstance(task, PlanarTask):

@@ -283,14 +283,7 @@ def test_a_mode_that_nearly_always_arrives_leaves_its_episodes_to_others():
 
 
 def test_explorers_get_the_episodes_of_modes_that_arrive_until_rates_fade():
-    agent, env, obs = begun(0, "explore.by_need=true", "explore.explorer_share=0.5")
-    drive(agent, env, obs, [0] * ENVS, 80)
-    agent.rediscover_modes()
-    replay = agent.replay
-    replay.explores[:], replay.explored[:] = False, 0
-    own = np.flatnonzero(replay.live & (replay.mode == 0))
-    for slot in np.resize(own, 50):
-        _copy(replay, slot, True)
+    agent = _always_arriving("explore.by_need=true", "explore.explorer_share=0.5")
 
     def exploring() -> np.ndarray:
         for env in range(ENVS):
@@ -305,7 +298,15 @@ def test_explorers_get_the_episodes_of_modes_that_arrive_until_rates_fade():
 
 
 def test_demonstrations_do_not_tell_how_a_mode_does():
-    agent, env, obs = begun()
+    replay = _always_arriving().replay
+    assert how_needed(replay, np.array([0])).tolist() == pytest.approx([0.2])
+    replay.demos = {int(slot): np.arange(1) for slot in np.flatnonzero(replay.live)}
+    assert how_needed(replay, np.array([0])).tolist() == [1.0]
+
+
+def _always_arriving(*settings: str) -> DDiffPG:
+    """An agent whose one mode arrived in all of its newest episodes."""
+    agent, env, obs = begun(0, *settings)
     drive(agent, env, obs, [0] * ENVS, 80)
     agent.rediscover_modes()
     replay = agent.replay
@@ -313,9 +314,7 @@ def test_demonstrations_do_not_tell_how_a_mode_does():
     own = np.flatnonzero(replay.live & (replay.mode == 0))
     for slot in np.resize(own, 50):
         _copy(replay, slot, True)
-    assert how_needed(replay, np.array([0])).tolist() == pytest.approx([0.2])
-    replay.demos = {int(slot): np.arange(1) for slot in np.flatnonzero(replay.live)}
-    assert how_needed(replay, np.array([0])).tolist() == [1.0]
+    return agent
 
 
 def _copy(replay: Replay, slot: int, success: bool) -> None:

@@ -65,9 +65,9 @@ def margins_text(contract: Any) -> str:
 
 def _randomised(randomisation: dict[str, Any]) -> str:
     """What varied in training, each with its range and unit."""
-    parts = {"": ("dynamics", "signals"), "start ": ("start",)}
-    shown = [f"{prefix}{name} {_range(value)}" for prefix, sections in parts.items()
-             for section in sections for name, value in randomisation.get(section, {}).items()]  # fmt: skip
+    prefixes = {"dynamics": "", "signals": "", "start": "start "}
+    shown = [f"{prefix}{name} {_range(value)}" for section, prefix in prefixes.items()
+             for name, value in randomisation.get(section, {}).items()]  # fmt: skip
     return f"{', '.join(shown)} (seed {randomisation.get('seed')})" if shown else "nothing"
 
 
