@@ -135,8 +135,8 @@ class GuideConfig:
     ``cell``: the edge of a place, in path tolerances. ``known_cost``: what known ways cost the finder, times their
     length. ``ahead``: of ``rivals`` rows of a place that might be drawn for the finder or off a mode's way, the one
     counts that came nearest to the goal over so many steps, and improvement starts from its action (``led_on.py``);
-    0: any, and the actor's own. The actor learns from those alone that came half as far as the best that was seen there,
-    and had not gone away at first.
+    0: any, and the actor's own. The actor learns from those alone that came half as far as the best that was seen
+    there, and had not gone away at first.
     ``led``: the part of those rows that are drawn so. The others are as they come and teach the critic alone, which
     else sees little of what does not lead on, as a robot that is about to fall over.
     ``reach``: how far it may come from there, in each number of the action; 0: what led on is imitated as it was.
